@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Time: units, clocks, and a scheduler of timers.
+
+All times are ``int`` nanoseconds.  Nothing here reads a clock by itself: a driver owns the
+clock and hands ``now`` down as an argument.
+"""
+
+from abc import ABC, abstractmethod
+from heapq import heappop, heappush
+from typing import Final, final
+
+NS: Final = 1
+US: Final = 1_000
+MS: Final = 1_000_000
+SECOND: Final = 1_000_000_000
+
+#: "No deadline".  The largest small int of mypyc: no Optional, no None test.
+NEVER: Final = (1 << 62) - 1
+
+
+class Clock(ABC):
+    """Where a driver gets ``now`` from."""
+
+    @abstractmethod
+    def now(self) -> int:
+        """The current time in ns; never runs backwards."""
+
+
+@final
+class ManualClock(Clock):
+    """A clock moved by hand: tests, and the base of virtual time."""
+
+    __slots__ = ("time",)
+
+    def __init__(self, time: int = 0) -> None:
+        self.time: int = time
+
+    def now(self) -> int:
+        return self.time
+
+
+class Timer:
+    """Something that fires at a time: subclass and override `fire`.
+
+    ``deadline`` is when it should fire (NEVER: disarmed).  ``queued`` is the time of its live heap
+    entry and belongs to the `Scheduler`.
+    """
+
+    __slots__ = ("deadline", "queued")
+
+    def __init__(self) -> None:
+        self.deadline: int = NEVER
+        self.queued: int = NEVER
+
+    def fire(self, now: int) -> None:
+        """Do the work that was due; ``deadline`` is NEVER by now and may be set again."""
+        raise NotImplementedError
+
+
+@final
+class Scheduler:
+    """A lazy heap of timers, ordered by (time, insertion number).
+
+    Moving a timer later costs one attribute write: its stale entry is pushed again when it comes
+    up.  Only an earlier deadline costs a heap push.
+    """
+
+    __slots__ = ("_heap", "_seq")
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[int, int, Timer]] = []
+        self._seq: int = 0
+
+    def at(self, when: int, timer: Timer) -> None:
+        """Arm ``timer`` for ``when``, replacing its earlier deadline if it had one."""
+        timer.deadline = when
+        if when < timer.queued:
+            timer.queued = when
+            self._seq += 1
+            heappush(self._heap, (when, self._seq, timer))
+
+    def cancel(self, timer: Timer) -> None:
+        """Disarm; the heap entry dies when it comes up."""
+        timer.deadline = NEVER
+
+    def next_deadline(self) -> int:
+        """When `run_due` should be called next; may be early, never late.  NEVER if empty."""
+        heap = self._heap
+        while heap:
+            when, _, timer = heap[0]
+            if timer.queued == when:
+                deadline = timer.deadline
+                if deadline == when:
+                    return when
+                heappop(heap)
+                timer.queued = NEVER
+                if deadline != NEVER:
+                    self.at(deadline, timer)
+            else:
+                heappop(heap)
+        return NEVER
+
+    def run_due(self, now: int) -> int:
+        """Fire all timers whose deadline is <= ``now``, in order; return how many fired."""
+        fired = 0
+        heap = self._heap
+        while heap and heap[0][0] <= now:
+            when, _, timer = heappop(heap)
+            if timer.queued != when:
+                continue
+            timer.queued = NEVER
+            deadline = timer.deadline
+            if deadline > now:
+                if deadline != NEVER:
+                    self.at(deadline, timer)
+                continue
+            timer.deadline = NEVER
+            timer.fire(now)
+            fired += 1
+        return fired

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a socket waits on: readiness bits, recorded here and delivered by a driver.
+
+`set_ready` wakes nobody.  The host collects endpoints with new readiness in one list; the driver
+takes that list after `Host.flush` and tells the watchers.
+"""
+
+from typing import Final, Protocol, final
+
+READ: Final = 1  # data, a connection to accept, or end of stream
+WRITE: Final = 2  # room in the send buffer, or connected
+ERROR: Final = 4  # an error is pending (SO_ERROR)
+HANGUP: Final = 8  # both directions are over
+
+
+class Watcher(Protocol):
+    """Somebody who waits: a selector, a blocked thread."""
+
+    def endpoint_ready(self, endpoint: "Endpoint") -> None:
+        """``endpoint.readiness`` gained a bit."""
+
+
+@final
+class Endpoint:
+    """Readiness of one socket.
+
+    ``readiness``  READ | WRITE | ERROR | HANGUP, level-triggered
+    ``watcher``    whom the driver tells; owned by the socket layer
+    """
+
+    __slots__ = ("_queued", "_ready", "readiness", "watcher")
+
+    def __init__(self, ready: "list[Endpoint]") -> None:
+        self.readiness: int = 0
+        self.watcher: Watcher | None = None
+        self._ready: list[Endpoint] = ready
+        self._queued: bool = False
+
+    def set_ready(self, bits: int) -> None:
+        """Add bits; record the edge for the driver."""
+        if bits & ~self.readiness:
+            self.readiness |= bits
+            if not self._queued:
+                self._queued = True
+                self._ready.append(self)
+
+    def clear(self, bits: int) -> None:
+        """Remove bits."""
+        self.readiness &= ~bits
+
+    def taken(self) -> None:
+        """The host hands this endpoint to the driver: the next edge is recorded anew."""
+        self._queued = False
