@@ -3,16 +3,80 @@
 
 Sockets never wait by themselves.  A driver owns the clock and a set of hosts: `SimDriver` (virtual
 time, `capas.sim`) or `RealDriver` (TAP, TUN and pipes, `capas.real`).
+
+Virtual descriptors are ints from ``VIRTUAL_FD`` on, numbered by each driver in order of creation,
+so that a program which prints one prints the same on each run.
 """
 
+import contextlib
+import selectors
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final, final
+from weakref import WeakKeyDictionary
 
 from capas.host.host import Host
 from capas.transport.endpoint import Endpoint
 
+if TYPE_CHECKING:
+    from capas.sockets.description import Description
+
+VIRTUAL_FD: Final = 1 << 20  # the first descriptor of ours; above any kernel's in practice
+
+
+@final
+class Descriptors:
+    """The descriptor table of one driver."""
+
+    __slots__ = ("_next", "open")
+
+    def __init__(self) -> None:
+        self._next: int = VIRTUAL_FD
+        self.open: dict[int, Description] = {}
+
+    def add(self, description: "Description") -> int:
+        """A new descriptor of ``description``; numbers are never used twice."""
+        fd = self._next
+        self._next += 1
+        self.open[fd] = description
+        description.references += 1
+        return fd
+
+    def close(self, fd: int) -> None:
+        """Close one descriptor; the last one closes the description."""
+        description = self.open.pop(fd, None)
+        if description is not None:
+            description.references -= 1
+            if description.references == 0:
+                description.close()
+
 
 class Driver(ABC):
     """Makes time pass for a set of hosts."""
+
+    #: Whether time is virtual: then programs must not notice the machine's own clock.
+    virtual: bool = True
+
+    #: Genuine descriptors an event loop watches (its self-pipe, subprocesses, real sockets).  A
+    #: real driver polls it together with its devices and `turn` returns early when one is ready; a
+    #: virtual driver polls it without waiting, and waits on it only when nothing else is left.
+    real_selector: selectors.BaseSelector | None = None
+
+    @cached_property
+    def lock(self) -> AbstractContextManager[Any]:
+        """Held around every call into a host's stack; reentrant.  Nothing where one thread runs."""
+        return contextlib.nullcontext()
+
+    @cached_property
+    def descriptors(self) -> Descriptors:
+        """The virtual descriptors open on this driver's hosts."""
+        return Descriptors()
+
+    def adopt(self, host: Host) -> None:
+        """``host`` lives by this driver's time: sockets made on it wait here."""
+        _drivers[host] = self
 
     @abstractmethod
     def now(self) -> int:
@@ -31,7 +95,8 @@ class Driver(ABC):
         """Block the calling program until ``endpoint.readiness & mask`` or ``deadline``.
 
         Returns the ready bits, 0 on timeout.  Raises BlockingInLoopError where blocking would stop
-        the event loop that makes time pass.
+        the event loop that makes time pass.  A watcher it puts on the endpoint meanwhile passes
+        readiness on to the watcher found there, which is put back afterwards.
         """
 
     @abstractmethod
@@ -42,6 +107,36 @@ class Driver(ABC):
     def turn(self, deadline: int) -> None:
         """Let the network run until a watched endpoint gains readiness, or until ``deadline``.
 
-        Called by an event loop's selector.  Returns early if anything the loop should look at has
-        happened; a deadline in the past means "what is due now, without waiting".
+        Called by an event loop's selector.  Flushes kicked hosts first.  Returns early if anything
+        the loop should look at has happened (also `wake`, or a genuine descriptor); a deadline in
+        the past means "what is due now, without waiting".
         """
+
+    def wake(self) -> None:
+        """Make a `turn` that waits in another thread return; safe to call from any thread."""
+
+    def run_blocking(
+        self,
+        host: Host | None,
+        function: Callable[[], object],
+        done: Callable[[object, BaseException | None], None],
+    ) -> bool:
+        """Run blocking ``function`` beside an event loop (its `run_in_executor`).
+
+        A virtual driver runs it as a program of its own in virtual time, calls ``done(result,
+        error)`` when it ends and answers True.  False: the loop uses a pool of real threads.
+        """
+        return False
+
+
+_drivers: WeakKeyDictionary[Host, Driver] = WeakKeyDictionary()
+
+
+def driver_of(host: Host) -> Driver:
+    """The driver that ``host`` lives by."""
+    try:
+        return _drivers[host]
+    except KeyError:
+        raise RuntimeError(
+            f"host {host.name!r} belongs to no world and no device: nothing makes its time pass"
+        ) from None
