@@ -1,1 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+"""Congestion control algorithms, each registered under its name by being imported here."""
+
+from capas.transport.tcp.congestion import cubic, reno
+
+__all__ = ["cubic", "reno"]
