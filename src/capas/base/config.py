@@ -27,6 +27,8 @@ class HostConfig:
     neighbor_multicast_probes: int = 3  # MAX_MULTICAST_SOLICIT
     neighbor_unicast_probes: int = 3  # MAX_UNICAST_SOLICIT
     interface_queue: int = 1000  # frames waiting for a busy link (Linux txqueuelen)
+    arp_probes: int = 0  # RFC 5227 §1.1 says 3; 0: addresses are used at once, as Linux does
+    arp_announcements: int = 1  # gratuitous requests for a new address (RFC 5227 §1.1: 2)
 
     # -- internet -------------------------------------------------------------------------------
     forwarding: bool = False

@@ -1,1 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
+"""Network access: one hop (RFC 1122 §2)."""

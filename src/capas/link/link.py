@@ -88,6 +88,7 @@ class Loopback(Link):
         self.limit: int = limit  # frames
 
     def transmit(self, frame: Frame) -> bool:
+        """Queue ``frame``; False: full, until the host has drained some."""
         if len(self.queue) >= self.limit:
             return False
         self.queue.append(frame)
