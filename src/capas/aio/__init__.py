@@ -1,1 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
+"""An asyncio event loop whose sockets are those of a host."""

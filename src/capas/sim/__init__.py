@@ -1,1 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
+"""Virtual time: worlds of hosts, switches, routers and links in one process."""

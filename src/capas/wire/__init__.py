@@ -1,1 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
+"""Bytes to fields and back; no policy, no state."""

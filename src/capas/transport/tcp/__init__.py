@@ -1,1 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
+"""TCP (RFC 9293), split by who owns which variable."""

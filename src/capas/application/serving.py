@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every server here shares: listening on both families, and closing again.
+
+A `Service` is a running server: some listening TCP sockets, some UDP endpoints.  Both families are
+served side by side, each by a socket of its own, so that a packed address is never ambiguous.
+"""
+
+import asyncio
+import errno
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Final, Self, final
+
+#: Both wildcards: what a server listens on unless told otherwise.
+ANY: Final = ("0.0.0.0", "::")
+
+#: Errors that mean "this host does not have that family", RFC 4291 is optional equipment.
+_NO_FAMILY: Final = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
+
+
+@final
+class Service:
+    """A running server: ``name`` and ``port`` as announced, and what must be closed."""
+
+    __slots__ = ("closers", "name", "port", "servers", "transports")
+
+    def __init__(self, name: str, port: int) -> None:
+        self.name: str = name
+        self.port: int = port
+        self.servers: list[asyncio.AbstractServer] = []
+        self.transports: list[asyncio.DatagramTransport] = []
+        self.closers: list[Callable[[], object]] = []
+
+    def close(self) -> None:
+        """Stop listening; connections that are open end as their protocols decide."""
+        for close in self.closers:
+            close()
+        for server in self.servers:
+            server.close()
+        for transport in self.transports:
+            transport.close()
+        self.servers.clear()
+        self.transports.clear()
+        self.closers.clear()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+async def listen_tcp(
+    service: Service,
+    factory: Callable[[], asyncio.BaseProtocol],
+    port: int,
+    addresses: Sequence[str] = ANY,
+    backlog: int = 512,
+) -> None:
+    """Listen on ``port`` of each address; a family the host lacks is skipped if another works."""
+    loop = asyncio.get_running_loop()
+    missing: OSError | None = None
+    before = len(service.servers)
+    for address in addresses:
+        try:
+            server = await loop.create_server(factory, address, port, backlog=backlog)
+        except OSError as error:
+            if error.errno not in _NO_FAMILY:
+                service.close()
+                raise
+            missing = error
+        else:
+            service.servers.append(server)
+            if port == 0:
+                port = server.sockets[0].getsockname()[1]
+                service.port = port
+    if missing is not None and len(service.servers) == before:
+        service.close()
+        raise missing
+
+
+async def listen_udp(
+    service: Service,
+    factory: Callable[[], asyncio.DatagramProtocol],
+    port: int,
+    addresses: Sequence[str] = ANY,
+) -> None:
+    """Open a UDP endpoint on ``port`` of each address; as `listen_tcp` otherwise."""
+    loop = asyncio.get_running_loop()
+    missing: OSError | None = None
+    before = len(service.transports)
+    for address in addresses:
+        try:
+            transport, _ = await loop.create_datagram_endpoint(factory, (address, port))
+        except OSError as error:
+            if error.errno not in _NO_FAMILY:
+                service.close()
+                raise
+            missing = error
+        else:
+            service.transports.append(transport)
+    if missing is not None and len(service.transports) == before:
+        service.close()
+        raise missing
