@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the real-time driver asks of a link: a `Link` that one can also read.
+
+A device never blocks and never calls into the stack by itself.  The driver reads frames from it
+when its descriptor is readable and hands them to ``sink``.  `transmit` writes at once, or answers
+False and sets ``busy``; the driver calls ``sink.link_ready`` when the descriptor is writable again.
+"""
+
+from abc import abstractmethod
+from collections.abc import Callable
+
+from capas.base.events import Counters
+from capas.base.frame import Frame
+from capas.link.link import Link
+
+
+class Device(Link):
+    """A link on something of the operating system.
+
+    ``name``      for messages and captures
+    ``busy``      a frame was refused; the driver waits for writability
+    ``gone``      the other side has vanished: nothing will be read or written any more
+    ``counters``  ``device.*``: frames the operating system refused
+    ``wake``      set by the driver: call it (from any thread) when frames arrived on a device that
+                  has no descriptor
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name: str = name
+        self.busy: bool = False
+        self.gone: bool = False
+        self.counters: Counters = Counters()
+        self.wake: Callable[[], object] | None = None
+
+    @abstractmethod
+    def fileno(self) -> int:
+        """The descriptor to wait on, -1 if there is none."""
+
+    @abstractmethod
+    def read(self, now: int) -> Frame | None:
+        """The next frame that has arrived, None if there is none just now."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give the descriptor back; idempotent."""

@@ -1,0 +1,331 @@
+# SPDX-License-Identifier: Apache-2.0
+"""TAP and TUN of Linux: the kernel's end of a cable, in frames and super-frames.
+
+With ``IFF_VNET_HDR`` each read and write carries a ``struct virtio_net_hdr`` (virtio 1.2 §5.1.6.1)
+whose fields are a `Frame`'s facts one to one: NEEDS_CSUM is CSUM_PARTIAL, DATA_VALID is CSUM_VALID,
+gso_type and gso_size mean the same.  ``TUNSETOFFLOAD`` tells the kernel what we accept, so that
+whole TCP (and UDP) trains of up to 64 KB come in one read.  Where the kernel refuses any of it, the
+device's `LinkCaps` say less and the stack splits and sums by itself.
+
+Units: bytes.  Offsets in the header count from the Ethernet header on TAP, from the IP header on
+TUN, as in `Frame`.  Budget: one system call and one copy per frame, each way.
+"""
+
+import errno
+import os
+import struct
+from typing import Final
+
+from capas.base.frame import (
+    CSUM_NONE,
+    CSUM_PARTIAL,
+    CSUM_VALID,
+    GSO_TCPV4,
+    GSO_TCPV6,
+    GSO_UDP_L4,
+    Frame,
+)
+from capas.errors import DeviceError
+from capas.link.link import LinkCaps, Medium
+from capas.real.device import Device
+from capas.real.netdev import get_mtu, set_mtu, try_up
+
+try:
+    import fcntl
+except ImportError:  # not a Unix: the module imports, opening a device explains
+    fcntl = None  # type: ignore[assignment]
+
+CLONE_DEVICE: Final = "/dev/net/tun"
+
+# linux/if_tun.h; the numbers are _IOW('T', n, int), the same on all architectures but mips, ppc
+# and sparc, where capas has never run
+TUNSETIFF: Final = 0x400454CA
+TUNSETOFFLOAD: Final = 0x400454D0
+TUNGETFEATURES: Final = 0x800454CF
+TUNSETVNETHDRSZ: Final = 0x400454D8
+IFF_TUN: Final = 0x0001
+IFF_TAP: Final = 0x0002
+IFF_MULTI_QUEUE: Final = 0x0100
+IFF_NO_PI: Final = 0x1000
+IFF_VNET_HDR: Final = 0x4000
+TUN_F_CSUM: Final = 0x01
+TUN_F_TSO4: Final = 0x02
+TUN_F_TSO6: Final = 0x04
+TUN_F_TSO_ECN: Final = 0x08
+TUN_F_USO4: Final = 0x20
+TUN_F_USO6: Final = 0x40
+
+VNET_NEEDS_CSUM: Final = 1  # VIRTIO_NET_HDR_F_NEEDS_CSUM
+VNET_DATA_VALID: Final = 2  # VIRTIO_NET_HDR_F_DATA_VALID
+NAME_MAX: Final = 15  # IFNAMSIZ - 1
+READ_MAX: Final = 65_536 + 64  # an IP packet of 64 KB, Ethernet with a VLAN tag
+
+#: What we ask for, richest first; a kernel takes a whole set or refuses it.
+_OFFLOADS: Final = (
+    TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN | TUN_F_USO4 | TUN_F_USO6,
+    TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN,
+    TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6,
+    TUN_F_CSUM,
+)
+
+#: flags, gso_type, hdr_len, gso_size, csum_start, csum_offset: native byte order unless
+#: TUNSETVNETLE/BE say otherwise.
+_VNET: Final = struct.Struct("=BBHHHH")
+
+
+class TunTap(Device):
+    """A TAP or TUN device of the kernel this program runs on; use `open_tap` or `open_tun`.
+
+    ``header``    bytes of virtio_net_hdr before each frame: 0, 10 or 12
+    ``offloads``  TUN_F_* the kernel agreed to
+    """
+
+    def __init__(self, fd: int, name: str, caps: LinkCaps, header: int, offloads: int) -> None:
+        super().__init__(name)
+        self.caps = caps
+        self.sink = None
+        self.header: int = header
+        self.offloads: int = offloads
+        self._fd: int = fd
+        self._vnet = bytearray(header)
+        self._buffer = bytearray(READ_MAX)
+        self._view = memoryview(self._buffer)
+        self._into = [self._vnet, self._buffer] if header else [self._buffer]
+        self._plain = bytes(header)
+        os.set_blocking(fd, False)
+
+    def fileno(self) -> int:
+        """The descriptor of /dev/net/tun, -1 once closed."""
+        return self._fd
+
+    def read(self, now: int) -> Frame | None:
+        """One frame or super-frame with the facts the kernel told about it."""
+        try:
+            size = os.readv(self._fd, self._into)
+        except BlockingIOError:
+            return None
+        except InterruptedError:
+            return None
+        except OSError as error:
+            self._lost(error)
+            return None
+        header = self.header
+        if size <= header:
+            return None
+        data = bytes(self._view[: size - header])
+        if header == 0:
+            return Frame(data, now)
+        flags, gso_type, _, gso_size, start, offset = _VNET.unpack_from(self._vnet)
+        if flags & VNET_NEEDS_CSUM and start + offset + 2 <= len(data):
+            return Frame(data, now, CSUM_PARTIAL, start, offset, gso_type, gso_size)
+        if flags & VNET_DATA_VALID:
+            return Frame(data, now, CSUM_VALID, 0, 0, gso_type, gso_size)
+        return Frame(data, now, CSUM_NONE, 0, 0, gso_type, gso_size)
+
+    def transmit(self, frame: Frame) -> bool:
+        """Write ``frame``; False only when the descriptor would block."""
+        data = frame.data
+        try:
+            if self.header == 0:
+                os.write(self._fd, data)
+            elif frame.csum == CSUM_NONE and frame.gso_type == 0:
+                os.writev(self._fd, (self._plain, data))
+            else:
+                os.writev(self._fd, (self._vnet_header(frame), data))
+        except BlockingIOError:
+            self.busy = True
+            return False
+        except OSError as error:
+            self._refused(error)
+        return True
+
+    def _vnet_header(self, frame: Frame) -> bytes:
+        """The virtio_net_hdr that says what ``frame`` says."""
+        start = frame.csum_start
+        if frame.csum == CSUM_PARTIAL:
+            length = 0
+            if frame.gso_type:
+                length = start + 8
+                if frame.gso_type != GSO_UDP_L4:
+                    length = start + (frame.data[start + 12] >> 4) * 4
+            header = _VNET.pack(
+                VNET_NEEDS_CSUM, frame.gso_type, length, frame.gso_size, start, frame.csum_offset
+            )
+        else:
+            valid = VNET_DATA_VALID if frame.csum == CSUM_VALID else 0
+            header = _VNET.pack(valid, frame.gso_type, 0, frame.gso_size, 0, 0)
+        return header if self.header == _VNET.size else header.ljust(self.header, b"\0")
+
+    def _refused(self, error: OSError) -> None:
+        """A frame the kernel would not take is a frame lost on the wire."""
+        if error.errno == errno.EIO:
+            self.counters.add("device.down")  # the interface is not up
+        elif error.errno in (errno.ENOBUFS, errno.ENOMEM):
+            self.counters.add("device.no_buffers")
+        else:
+            self.counters.add("device.refused")
+            if error.errno in (errno.EBADFD, errno.EBADF, errno.ENODEV):
+                self.gone = True
+
+    def _lost(self, error: OSError) -> None:
+        """Reading failed: the device was deleted under us."""
+        self.counters.add("device.read_error")
+        if error.errno in (errno.EBADFD, errno.EBADF, errno.ENODEV, errno.EFAULT):
+            self.gone = True
+
+    def close(self) -> None:
+        """Detach; a device made by `open_tap` or `open_tun` vanishes with it."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+def open_tap(
+    name: str, *, offload: bool = True, header: int = 10, mtu: int = 0, up: bool = True
+) -> TunTap:
+    """Attach to TAP device ``name`` (Ethernet frames), creating it if absent and allowed.
+
+    ``offload``  ask for virtio headers, checksums and super-frames
+    ``header``   bytes of virtio_net_hdr, 10 or 12
+    ``mtu``      set the device's MTU (needs rights); 0 takes the device's own
+    ``up``       try to bring the device up
+    """
+    return _open(name, IFF_TAP, offload, header, mtu, up)
+
+
+def open_tun(
+    name: str, *, offload: bool = True, header: int = 10, mtu: int = 0, up: bool = True
+) -> TunTap:
+    """Attach to TUN device ``name`` (IP packets); arguments as for `open_tap`."""
+    return _open(name, IFF_TUN, offload, header, mtu, up)
+
+
+def _open(name: str, kind: int, offload: bool, header: int, mtu: int, up: bool) -> TunTap:
+    word = "tap" if kind == IFF_TAP else "tun"
+    if not hasattr(os, "readv") or fcntl is None:
+        raise DeviceError("TAP and TUN devices need Linux; worlds in virtual time work anywhere")
+    check_name(name)
+    if header not in (10, 12):
+        raise ValueError("the virtio header has 10 or 12 bytes")
+    fd = _open_clone_device()
+    try:
+        vnet = offload and bool(_features(fd) & IFF_VNET_HDR)
+        vnet = _set_interface(fd, name, kind, vnet, word)
+        offloads = 0
+        if vnet:
+            header = _set_header(fd, header)
+            offloads = _set_offload(fd)
+        if mtu:
+            set_mtu(name, mtu)
+        elif not mtu:
+            mtu = get_mtu(name)
+        if up:
+            try_up(name)
+    except BaseException:
+        os.close(fd)
+        raise
+    medium = Medium.ETHERNET if kind == IFF_TAP else Medium.IP
+    gso: tuple[int, ...] = ()
+    if vnet:
+        # writing is the kernel's receive side: it takes TCP super-frames since virtio headers
+        # exist, UDP ones since it offers USO
+        gso = (GSO_TCPV4, GSO_TCPV6)
+        if offloads & TUN_F_USO4:
+            gso = (*gso, GSO_UDP_L4)
+    caps = LinkCaps(mtu, medium, vnet, gso)
+    return TunTap(fd, name, caps, header if vnet else 0, offloads)
+
+
+def check_name(name: str) -> None:
+    """Raise DeviceError if the kernel cannot have an interface of this name."""
+    if not name or len(name.encode()) > NAME_MAX:
+        raise DeviceError(f"{name!r}: a device name has 1 to {NAME_MAX} characters")
+    if name in (".", "..") or any(c in "/:%" or c.isspace() for c in name):
+        raise DeviceError(f"{name!r}: a device name has no spaces, slashes, colons or %")
+
+
+def _open_clone_device() -> int:
+    try:
+        return os.open(CLONE_DEVICE, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise DeviceError(
+            f"{CLONE_DEVICE} is missing: load the driver with `sudo modprobe tun`, or in a"
+            " container pass `--device /dev/net/tun`"
+        ) from None
+    except PermissionError:
+        raise DeviceError(
+            f"no permission to open {CLONE_DEVICE}: run as root, or let the administrator"
+            f" `chmod 0666 {CLONE_DEVICE}` (creating devices still needs CAP_NET_ADMIN)"
+        ) from None
+    except OSError as error:
+        raise DeviceError(
+            f"{CLONE_DEVICE} cannot be opened ({error.strerror}): is the tun driver loaded?"
+            " Try `sudo modprobe tun`"
+        ) from None
+
+
+def _features(fd: int) -> int:
+    try:
+        return int(struct.unpack("I", fcntl.ioctl(fd, TUNGETFEATURES, bytes(4)))[0])
+    except OSError:
+        return 0
+
+
+def _set_interface(fd: int, name: str, kind: int, vnet: bool, word: str) -> bool:
+    """TUNSETIFF, with less and less asked for; returns whether virtio headers are on."""
+    attempts = [kind | IFF_NO_PI]
+    if vnet:
+        attempts.insert(0, kind | IFF_NO_PI | IFF_VNET_HDR)
+    attempts += [flags | IFF_MULTI_QUEUE for flags in attempts]
+    last = OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+    for flags in attempts:
+        try:
+            fcntl.ioctl(fd, TUNSETIFF, struct.pack("16sH22x", name.encode(), flags))
+            return bool(flags & IFF_VNET_HDR)
+        except OSError as error:
+            last = error
+            if error.errno != errno.EINVAL:
+                break
+    raise _explain(last, name, word) from None
+
+
+def _explain(error: OSError, name: str, word: str) -> DeviceError:
+    """What a failed TUNSETIFF means and what to do about it."""
+    make = f"`sudo ip tuntap add dev {name} mode {word} user $USER`"
+    if error.errno == errno.EPERM:
+        return DeviceError(
+            f"no permission for {word} device {name}: let the administrator make it for you with"
+            f" {make}, then `sudo ip link set {name} up`; or run with CAP_NET_ADMIN"
+        )
+    if error.errno == errno.EBUSY:
+        return DeviceError(
+            f"{word} device {name} is in use by another program: stop that one or choose another"
+            " name"
+        )
+    if error.errno == errno.EINVAL:
+        other = "tun" if word == "tap" else "tap"
+        return DeviceError(
+            f"{name} exists and is not a {word} device: use --{other} {name}, another name, or"
+            f" remove it with `sudo ip link del {name}` and make it with {make}"
+        )
+    return DeviceError(f"{word} device {name} cannot be attached: {error.strerror}")
+
+
+def _set_header(fd: int, header: int) -> int:
+    """Ask for the header size; the kernel's default of 10 if it has no choice to offer."""
+    try:
+        fcntl.ioctl(fd, TUNSETVNETHDRSZ, struct.pack("i", header))
+    except OSError:
+        return 10
+    return header
+
+
+def _set_offload(fd: int) -> int:
+    """Tell the kernel what we take; returns what it agreed to."""
+    for flags in _OFFLOADS:
+        try:
+            fcntl.ioctl(fd, TUNSETOFFLOAD, flags)
+            return flags
+        except OSError:
+            continue
+    return 0

@@ -1,0 +1,335 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Real time: what feeds hosts from devices and lets programs wait for them.
+
+One *pump* at a time makes the network go: it sleeps in an epoll until a device has frames, a timer
+of a host is due or somebody wakes it, drains the devices up to ``batch`` frames each, and then
+advances and flushes every host once and tells the watchers.  The pump is
+
+- the event loop, whose selector calls `RealDriver.turn`: devices and the loop's own descriptors
+  stand in one epoll, no thread; or
+- a background thread, for blocking sockets, started when the first program waits or kicks.
+
+Whoever touches a host holds ``lock``: the pump while it works (never while it sleeps), a blocking
+socket during a call.  A program in a loop's thread holds it by being the pump.  Readiness is told
+under the lock, by the thread that caused it.
+
+Invariants: a device is read by the pump only; a frame is written by whoever flushes; watchers never
+call back into the stack.
+"""
+
+import os
+import selectors
+import threading
+import time
+from asyncio import _get_running_loop
+from collections.abc import Sequence
+from typing import Final, final
+
+from capas.base.clock import NEVER, SECOND, Clock, Scheduler
+from capas.base.config import HostConfig
+from capas.base.rng import Rng
+from capas.errors import BlockingInLoopError, DeviceError
+from capas.host.host import Host
+from capas.link.interface import Interface
+from capas.real.clock import MonotonicClock
+from capas.real.device import Device
+from capas.real.ports import Ports
+from capas.sockets.driver import Driver
+from capas.transport.endpoint import Endpoint
+
+_SLICE: Final = 1.0  # s; how often a waiter makes sure that somebody pumps
+
+
+def settle_allocator() -> None:
+    """Raise glibc's mmap and trim thresholds, which adapt when a large block is freed.
+
+    Else every 64 KB buffer at the top of the heap goes back to the kernel when it is freed and is
+    faulted in again when it is needed.  Harmless with other allocators.
+    """
+    block = bytearray(8 << 20)
+    del block
+
+
+@final
+class _Waiter:
+    """A thread blocked on one endpoint."""
+
+    __slots__ = ("condition", "mask")
+
+    def __init__(self, mask: int, lock: "threading.RLock") -> None:
+        self.mask: int = mask
+        self.condition = threading.Condition(lock)
+
+
+@final
+class RealDriver(Driver):
+    """Runs hosts on devices in real time; a context manager.
+
+    ``lock``           held by whoever touches a host
+    ``scheduler``      timers that belong to no host (impaired links), run by the pump
+    ``real_selector``  where an event loop registers its genuine descriptors; `turn` returns early
+                       when one is ready, and ``ports.loop_ready`` says so
+    ``batch``          frames read from one device before everybody else has a turn
+    """
+
+    virtual = False
+
+    def __init__(self, *, clock: Clock | None = None, batch: int = 64) -> None:
+        settle_allocator()
+        self.clock: Clock = clock if clock is not None else MonotonicClock()
+        self._mutex = threading.RLock()
+        self.lock = self._mutex
+        self.scheduler: Scheduler = Scheduler()
+        self.hosts: list[Host] = []
+        self.ports: Ports = Ports(batch)
+        self.real_selector: selectors.BaseSelector | None = selectors.DefaultSelector()
+        self._waiters: dict[Endpoint, list[_Waiter]] = {}
+        self._told: bool = False  # a watcher was told something since the last turn
+        self._asleep_until: int = -1  # -1: the pump is at work, or there is none
+        self._loop_thread: int = 0
+        self._thread: threading.Thread | None = None
+        self._stopping: bool = False
+        self._closed: bool = False
+        self._failure: BaseException | None = None
+        self._secret = Rng(os.urandom(32))
+
+    # -- putting together -----------------------------------------------------------------------
+
+    def host(self, name: str, config: HostConfig | None = None) -> Host:
+        """A new host in real time, its secrets from the operating system's randomness."""
+        host = Host(name, config, self._secret.stream(f"host:{name}"))
+        self.add_host(host)
+        return host
+
+    def add_host(self, host: Host) -> None:
+        """Run ``host`` too."""
+        with self.lock:
+            self.adopt(host)
+            self.hosts.append(host)
+            self.ports.wake()
+
+    def add_device(self, device: Device) -> None:
+        """Read frames from ``device`` and hand them to its sink."""
+        with self.lock:
+            self.ports.add(device)
+
+    def attach(
+        self,
+        host: Host,
+        device: Device,
+        *,
+        addresses: Sequence[str] = (),
+        name: str = "",
+        mac: bytes | None = None,
+    ) -> Interface:
+        """Put ``host`` on ``device`` with ``addresses`` ("192.0.2.2/24") and run both."""
+        with self.lock:
+            interface = host.attach(
+                device, name=name, mac=mac, addresses=addresses, now=self.clock.now()
+            )
+            if host not in self.hosts:
+                self.add_host(host)
+            self.add_device(device)
+            return interface
+
+    # -- the Driver contract --------------------------------------------------------------------
+
+    def now(self) -> int:
+        """Monotonic ns, with the clock's offset."""
+        return self.clock.now()
+
+    def wall(self) -> float:
+        """Seconds since the Unix epoch."""
+        return time.time()
+
+    def kick(self, host: Host) -> None:
+        """Flush ``host``: at once in a thread of its own, at the next turn in the loop's."""
+        if self._in_loop():
+            return  # `turn` begins with a flush: what one callback writes leaves together
+        with self.lock:
+            now = self.clock.now()
+            host.flush(now)
+            self._tell(host.take_ready())
+            self._ensure_pump()
+            again = self.ports.busy_links(now)
+            if again or self._told or host.next_deadline() < self._asleep_until:
+                self.ports.wake()
+
+    def wait(self, endpoint: Endpoint, mask: int, deadline: int) -> int:
+        """Block this thread until ``endpoint`` is ready for ``mask`` or ``deadline`` has come."""
+        if self._in_loop():
+            ready = endpoint.readiness & mask
+            if ready or deadline <= self.clock.now():
+                return ready
+            raise BlockingInLoopError(
+                "a blocking socket call inside the event loop that runs this network would wait"
+                " for ever: use the loop's streams, or asyncio.to_thread"
+            )
+        with self.lock:
+            ready = endpoint.readiness & mask
+            if ready:
+                return ready
+            waiter = _Waiter(mask, self._mutex)
+            waiters = self._waiters.setdefault(endpoint, [])
+            waiters.append(waiter)
+            try:
+                while True:
+                    now = self.clock.now()
+                    ready = endpoint.readiness & mask
+                    if ready or now >= deadline:
+                        return ready
+                    self._ensure_pump()
+                    waiter.condition.wait(min((deadline - now) / SECOND, _SLICE))
+            finally:
+                waiters.remove(waiter)
+                if not waiters:
+                    self._waiters.pop(endpoint, None)
+
+    def sleep(self, deadline: int) -> None:
+        """Block this thread until ``deadline``; the network goes on."""
+        if not self._in_loop():
+            with self.lock:
+                self._ensure_pump()
+        left = deadline - self.clock.now()
+        if left > 0:
+            time.sleep(left / SECOND)
+
+    def turn(self, deadline: int) -> None:
+        """One look of an event loop at the network and at its own descriptors."""
+        if self._loop_thread != threading.get_ident():
+            self._adopt()
+        ports = self.ports
+        ports.watch_loop(self.real_selector)
+        with self.lock:
+            timeout = self._work(deadline)
+        while True:
+            self._pump(timeout)
+            with self.lock:
+                timeout = self._work(deadline)
+                if self._told or ports.loop_ready or self.clock.now() >= deadline:
+                    self._told = False
+                    return
+
+    def wake(self) -> None:
+        """Make a `turn` that waits in another thread return."""
+        self._told = True
+        self.ports.wake()
+
+    def release(self) -> None:
+        """The event loop turns no more: whoever blocks next starts the background thread."""
+        self._loop_thread = 0
+
+    # -- who pumps ------------------------------------------------------------------------------
+
+    def _in_loop(self) -> bool:
+        """Whether this thread is the event loop that pumps, inside one of its callbacks."""
+        return self._loop_thread == threading.get_ident() and _get_running_loop() is not None
+
+    def _adopt(self) -> None:
+        """The event loop of this thread becomes the pump."""
+        self._stop_thread()
+        self._loop_thread = threading.get_ident()
+
+    def start(self) -> None:
+        """Start the background thread now (else it starts when first needed)."""
+        with self.lock:
+            self._ensure_pump()
+
+    def _ensure_pump(self) -> None:
+        """Somebody must pump: the loop if one is running, else the background thread."""
+        if self._failure is not None:
+            raise DeviceError("the network thread has failed") from self._failure
+        if self._thread is not None or self._closed:
+            return
+        if self._loop_thread:
+            if self._loop_thread != threading.get_ident() or _get_running_loop() is not None:
+                return
+            self._loop_thread = 0  # the loop of this thread is over and did not say so
+        self._stopping = False
+        self.ports.watch_loop(None)
+        self._thread = threading.Thread(target=self._background, name="capas-network", daemon=True)
+        self._thread.start()
+
+    def _background(self) -> None:
+        try:
+            with self.lock:
+                timeout = self._work(NEVER)
+            while not self._stopping:
+                self._pump(timeout)
+                with self.lock:
+                    timeout = self._work(NEVER)
+                    self._told = False
+        except BaseException as error:
+            with self.lock:
+                self._failure = error
+                for waiters in self._waiters.values():
+                    for waiter in waiters:
+                        waiter.condition.notify()
+            raise
+
+    def _stop_thread(self) -> None:
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            self._stopping = True
+            self.ports.wake()
+            thread.join()
+        self._thread = None
+
+    # -- the work -------------------------------------------------------------------------------
+
+    def _pump(self, timeout: float | None) -> None:
+        """Sleep until something happens, then take in what the devices have."""
+        self.ports.sleep(timeout)
+        with self.lock:
+            self._asleep_until = -1
+            self.ports.take_in(self.clock.now())
+
+    def _work(self, deadline: int) -> float | None:
+        """Advance, flush and tell; returns how long the pump may sleep, in seconds."""
+        now = self.clock.now()
+        self.scheduler.run_due(now)
+        due = deadline
+        for host in self.hosts:
+            host.advance(now)
+            host.flush(now)
+            ready = host.take_ready()
+            if ready:
+                self._tell(ready)
+            due = min(due, host.next_deadline())
+        due = min(due, self.scheduler.next_deadline())
+        if self.ports.busy_links(now) or self._told:
+            due = now
+        self._asleep_until = due
+        if due >= NEVER:
+            return None
+        return max(0, due - now) / SECOND
+
+    def _tell(self, ready: list[Endpoint]) -> None:
+        """Wake the threads and watchers of endpoints that became ready."""
+        for endpoint in ready:
+            waiters = self._waiters.get(endpoint)
+            if waiters is not None:
+                for waiter in waiters:
+                    if endpoint.readiness & waiter.mask:
+                        waiter.condition.notify()
+            watcher = endpoint.watcher
+            if watcher is not None:
+                watcher.endpoint_ready(endpoint)
+                self._told = True
+
+    def close(self) -> None:
+        """Stop, and give all devices back; idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        self._stop_thread()
+        with self.lock:
+            self.ports.close()
+            if self.real_selector is not None:
+                self.real_selector.close()
+
+    def __enter__(self) -> "RealDriver":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
