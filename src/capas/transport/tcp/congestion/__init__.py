@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Congestion control algorithms, each registered under its name by being imported here."""
 
-from capas.transport.tcp.congestion import cubic, reno
+from capas.transport.tcp.congestion import bbr, cubic, reno
 
-__all__ = ["cubic", "reno"]
+__all__ = ["bbr", "cubic", "reno"]

@@ -30,7 +30,8 @@ class AckSample:
     ``in_flight``        bytes in flight after this ACK; ``prior_in_flight`` before it
     ``rtt``              ns, -1: none from this ACK; ``min_rtt`` windowed minimum, -1: none yet
     ``delivered``        bytes delivered on the connection in total
-    ``prior_delivered``  ``delivered`` when the newest segment this ACK acknowledges was sent
+    ``prior_delivered``  ``delivered`` when the newest segment this ACK acknowledges was sent, -1:
+                         unknown
     ``rate``             delivery rate, bytes/s, 0: no sample; ``app_limited`` whether it is bounded
                          by the application
     ``snd_una, snd_nxt`` raw sequence numbers, for counting rounds
@@ -72,7 +73,7 @@ class AckSample:
         snd_nxt: int = 0,
         in_recovery: int = 0,
         ecn_bytes: int = 0,
-        prior_delivered: int = 0,
+        prior_delivered: int = -1,
     ) -> None:
         self.now: int = now
         self.acked: int = acked
