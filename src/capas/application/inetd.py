@@ -28,7 +28,8 @@ _LINE: Final = 72  # characters of a chargen line, RFC 864
 _FIRST: Final = 32  # the printing characters of US-ASCII: 32 to 126
 _COUNT: Final = 95
 _RING: Final = bytes(range(_FIRST, _FIRST + _COUNT)) * 2
-_UDP_MOST: Final = 512  # characters of a chargen datagram, RFC 864
+#: Characters of a chargen datagram: RFC 864 says 0 to 512; asyncio cannot send 0 before 3.13.
+_UDP_MOST: Final = 512
 
 
 def chargen_line(number: int) -> bytes:
@@ -174,7 +175,7 @@ async def start(
     elif name == "daytime":
         stream, answer = (lambda: _DaytimeStream(wall)), (lambda _: daytime_text(wall()))
     else:
-        stream, answer = _ChargenStream, (lambda _: PATTERN[: rng.between(0, _UDP_MOST)])
+        stream, answer = _ChargenStream, (lambda _: PATTERN[: rng.between(1, _UDP_MOST)])
     service = Service(name, PORTS[name] if port is None else port)
     await listen_tcp(service, stream, service.port, addresses)
     await listen_udp(service, lambda: _UdpService(answer), service.port, addresses)
