@@ -26,6 +26,7 @@ def letter(size: int = 1000) -> EmailMessage:
     message["Subject"] = "Grüße"
     message.set_content(".a line that begins with a dot\n\n..two\n")
     message.add_attachment(bytes(size), maintype="application", subtype="octet-stream")
+    message.set_boundary("----boundary")
     return message
 
 
