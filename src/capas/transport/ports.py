@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who holds a port, and ephemeral ports that cannot be guessed (RFC 6056 §3.3.4, double hash).
+
+``F`` of the remote end gives the offset where its row of ports begins, ``G`` picks the counter that
+walks the row; so ports towards one server follow each other (no early reuse), while nobody else can
+tell where they stand.  TCP and UDP each have one of these.  Without a remote end (a socket bound to
+port 0) the empty address hashes like any other.
+"""
+
+import errno
+from collections.abc import Callable
+from hashlib import blake2b
+from typing import Final, final
+
+from capas.base.config import HostConfig
+from capas.base.rng import Rng
+from capas.wire.address import ANY6, is_unspecified
+
+_COUNTERS: Final = 64  # RFC 6056 §3.3.4: TABLE_LENGTH, 10 bytes would do
+
+
+@final
+class EphemeralPorts:
+    """Chooses ports in [config.port_low, config.port_high]."""
+
+    __slots__ = ("_config", "_counters", "_f_key", "_g_key")
+
+    def __init__(self, config: HostConfig, rng: Rng) -> None:
+        self._config: HostConfig = config
+        self._f_key: bytes = rng.bytes(16)
+        self._g_key: bytes = rng.bytes(16)
+        self._counters: list[int] = [rng.u16() for _ in range(_COUNTERS)]
+
+    def pick(
+        self, local: bytes, remote: bytes, remote_port: int, free: Callable[[int], bool]
+    ) -> int:
+        """A port for which ``free(port)``; 0 if none is left (EADDRINUSE or EADDRNOTAVAIL)."""
+        low = self._config.port_low
+        count = self._config.port_high - low + 1
+        if count <= 0:
+            return 0
+        name = local + b"|" + remote + remote_port.to_bytes(2, "big")
+        offset = int.from_bytes(blake2b(name, digest_size=8, key=self._f_key).digest(), "big")
+        index = blake2b(name, digest_size=1, key=self._g_key).digest()[0] % _COUNTERS
+        counters = self._counters
+        for _ in range(count):
+            port = low + (offset + counters[index]) % count
+            counters[index] += 1
+            if free(port):
+                return port
+        return 0
+
+
+def overlap(a: bytes, a_v6only: bool, b: bytes, b_v6only: bool) -> bool:
+    """Whether two local addresses can receive the same packet (RFC 3493 §5.3 for mixed families)."""
+    if len(a) == len(b):
+        return a == b or is_unspecified(a) or is_unspecified(b)
+    if len(a) == 16:
+        return a == ANY6 and not a_v6only
+    return b == ANY6 and not b_v6only
+
+
+@final
+class Binding:
+    """A TCP port held by a socket, its listener and the connections they made.
+
+    ``users``  how many hold it; the last `PortBindings.release` frees it
+    """
+
+    __slots__ = (
+        "address",
+        "device",
+        "listening",
+        "port",
+        "reuse_address",
+        "reuse_port",
+        "users",
+        "v6only",
+    )
+
+    def __init__(
+        self,
+        address: bytes,
+        port: int,
+        reuse_address: bool = False,
+        reuse_port: bool = False,
+        v6only: bool = True,
+        device: int = 0,
+    ) -> None:
+        self.address: bytes = address
+        self.port: int = port
+        self.reuse_address: bool = reuse_address
+        self.reuse_port: bool = reuse_port
+        self.v6only: bool = v6only
+        self.device: int = device
+        self.listening: bool = False
+        self.users: int = 0
+
+
+@final
+class PortBindings:
+    """The bound TCP ports of a host, by Linux's rules (inet_csk_bind_conflict)."""
+
+    __slots__ = ("ephemeral", "ports")
+
+    def __init__(self, ephemeral: EphemeralPorts) -> None:
+        self.ephemeral: EphemeralPorts = ephemeral
+        self.ports: dict[int, list[Binding]] = {}
+
+    def bind(self, wanted: Binding, remote: bytes = b"", remote_port: int = 0) -> Binding:
+        """Hold ``wanted.port``, or pick one if it is 0; OSError EADDRINUSE."""
+        if wanted.port == 0:
+            ports = self.ports
+            wanted.port = self.ephemeral.pick(
+                wanted.address, remote, remote_port, lambda port: port not in ports
+            )
+            if wanted.port == 0:
+                raise OSError(errno.EADDRINUSE, "Address already in use")
+        elif self.conflict(wanted):
+            raise OSError(errno.EADDRINUSE, "Address already in use")
+        self.ports.setdefault(wanted.port, []).append(wanted)
+        wanted.users = 1
+        return wanted
+
+    def listen(self, binding: Binding) -> None:
+        """``binding`` starts to listen: no other listener may be in its way (EADDRINUSE)."""
+        binding.listening = True
+        if self.conflict(binding):
+            binding.listening = False
+            raise OSError(errno.EADDRINUSE, "Address already in use")
+
+    def conflict(self, wanted: Binding) -> bool:
+        """Whether somebody holds what ``wanted`` asks for."""
+        for other in self.ports.get(wanted.port, ()):
+            if other is wanted:
+                continue
+            if wanted.device and other.device and wanted.device != other.device:
+                continue
+            if wanted.reuse_address and other.reuse_address and not other.listening:
+                continue
+            if wanted.reuse_port and other.reuse_port:
+                continue
+            if overlap(wanted.address, wanted.v6only, other.address, other.v6only):
+                return True
+        return False
+
+    def release(self, binding: Binding) -> None:
+        """One user less."""
+        binding.users -= 1
+        if binding.users == 0:
+            held = self.ports[binding.port]
+            held.remove(binding)
+            if not held:
+                del self.ports[binding.port]

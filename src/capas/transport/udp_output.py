@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sending a datagram: way, source, permission, size, checksum, super-datagrams (RFC 768, RFC 1122).
+
+A datagram larger than the path MTU is fragmented unless the socket forbids it (IP_MTU_DISCOVER).
+With a segment size (UDP_SEGMENT) a larger send leaves as one super-datagram that the link, or
+`capas.link.offload`, cuts.  Units: bytes, packed addresses.
+"""
+
+import errno
+from typing import Final
+
+from capas.base.checksum import Buffer, pseudo_sum
+from capas.base.frame import GSO_UDP_L4, Offload
+from capas.internet.net import Internet
+from capas.internet.route import Route
+from capas.link.interface import Interface
+from capas.transport.udp_socket import (
+    PMTUDISC_DO,
+    PMTUDISC_DONT,
+    PMTUDISC_PROBE,
+    Destination,
+    UdpSocket,
+)
+from capas.wire import address as addr
+from capas.wire import udp as wire
+
+MAX_SEGMENTS: Final = 128  # datagrams in one super-datagram, Linux UDP_MAX_SEGMENTS
+
+
+def find_way(net: Internet, socket: UdpSocket, to: Destination) -> tuple[Route, bytes]:
+    """(route, source address) of a datagram; OSError ENETUNREACH, EADDRNOTAVAIL."""
+    dst = to.address
+    options = socket.options
+    index = to.interface or to.scope or options.device
+    multicast = addr.is_multicast(dst)
+    if multicast and not index:
+        index = options.multicast_interface
+    local = to.source or socket.local
+    if addr.is_unspecified(local) or addr.is_multicast(local) or len(local) != len(dst):
+        local = b""
+    route = net.route(dst, index)
+    if multicast or dst == addr.BROADCAST4:
+        found = _link_of(net, index, local)
+        if found is not None and (index or route is None):
+            route = Route(addr.Prefix(dst, len(dst) * 8), found)
+    if route is None:
+        raise OSError(errno.ENETUNREACH, "Network is unreachable")
+    source = local or net.source(dst, route)
+    if source is None:
+        raise OSError(errno.EADDRNOTAVAIL, "Cannot assign requested address")
+    return route, source
+
+
+def _link_of(net: Internet, index: int, local: bytes) -> Interface | None:
+    """The interface a multicast or limited broadcast leaves by: the chosen one, or its owner."""
+    for interface in net.interfaces:
+        if index:
+            if interface.index == index:
+                return interface
+        elif local and any(own.address == local for own in interface.addresses):
+            return interface
+    return None
+
+
+def send(net: Internet, socket: UdpSocket, data: Buffer, now: int, to: Destination) -> int:
+    """Send one datagram (or super-datagram); the number of payload bytes."""
+    dst = to.address
+    size = len(data)
+    if to.port == 0:
+        raise OSError(errno.EINVAL, "Invalid argument")
+    options = socket.options
+    if size > (wire.MAX_PAYLOAD4 if len(dst) == 4 else wire.MAX_PAYLOAD6):
+        raise OSError(errno.EMSGSIZE, "Message too long")
+    route, source = find_way(net, socket, to)
+    if len(dst) == 4 and route.interface.is_broadcast(dst) and not options.broadcast:
+        raise OSError(errno.EACCES, "Permission denied")
+    header = wire.HEADER_SIZE + (20 if len(dst) == 4 else 40)
+    mtu = net.path_mtu(dst, route, now)
+    segment = to.segment or options.segment
+    if segment and size > segment:
+        if segment + header > mtu or size > segment * MAX_SEGMENTS:
+            raise OSError(errno.EINVAL, "Invalid argument")
+        if size + header > route.gso_max:
+            view = memoryview(data)
+            room = max(1, min(65_000, route.gso_max - header) // segment) * segment
+            for i in range(0, size, room):
+                _emit(net, socket, view[i : i + room], route, source, to, segment, mtu, now)
+            return size
+    else:
+        segment = 0
+    discover = options.pmtu_discover
+    if size + header > mtu and discover == PMTUDISC_DO:
+        raise OSError(errno.EMSGSIZE, "Message too long")
+    if discover == PMTUDISC_PROBE:
+        mtu = route.interface.mtu
+        if size + header > mtu:
+            raise OSError(errno.EMSGSIZE, "Message too long")
+    _emit(net, socket, data, route, source, to, segment, mtu, now)
+    return size
+
+
+def _emit(
+    net: Internet,
+    socket: UdpSocket,
+    data: Buffer,
+    route: Route,
+    source: bytes,
+    to: Destination,
+    segment: int,
+    mtu: int,
+    now: int,
+) -> None:
+    dst = to.address
+    options = socket.options
+    length = wire.HEADER_SIZE + len(data)
+    packet = length + (20 if len(dst) == 4 else 40)
+    whole = packet <= mtu or (segment > 0 and len(data) > segment)
+    offload: Offload | None = None
+    if options.no_check_tx:
+        head = wire.HEADER.pack(socket.port, to.port, length, 0)
+    elif whole:
+        start = pseudo_sum(source, dst, wire.PROTOCOL, length)
+        head = wire.HEADER.pack(socket.port, to.port, length, start)
+        offload = Offload(0, wire.CSUM_OFFSET)
+        if segment and len(data) > segment:
+            offload.gso_type = GSO_UDP_L4
+            offload.gso_size = segment
+    else:
+        head = wire.build(source, dst, socket.port, to.port, data)
+    multicast = addr.is_multicast(dst)
+    ttl = to.ttl or (options.multicast_hops if multicast else options.ttl)
+    sent = net.send(
+        route,
+        source,
+        dst,
+        wire.PROTOCOL,
+        (head, data),
+        offload,
+        now,
+        ttl,
+        options.tos if to.tos < 0 else to.tos,
+        whole and options.pmtu_discover != PMTUDISC_DONT,
+        loop=options.multicast_loop,
+    )
+    net.counters.add("udp.sent" if sent else "udp.not_sent")
