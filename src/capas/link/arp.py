@@ -85,7 +85,9 @@ class ArpLayer:
 
     def announce(self, address: bytes, now: int) -> None:
         """A gratuitous request: everybody's cache learns our MAC (RFC 5227 §2.3)."""
-        self._send(Arp.request(self.interface.mac, address, address), BROADCAST_MAC, now)
+        self._send(
+            "announce", Arp.request(self.interface.mac, address, address), BROADCAST_MAC, now
+        )
 
     def step(self, watch: AddressWatch, now: int) -> None:
         """Send the next probe or announcement of ``watch`` and arm its timer."""
@@ -93,7 +95,8 @@ class ArpLayer:
         at = interface.scheduler.at
         if watch.probes:
             watch.probes -= 1
-            self._send(Arp.request(interface.mac, ANY4, watch.address.address), BROADCAST_MAC, now)
+            probe = Arp.request(interface.mac, ANY4, watch.address.address)
+            self._send("probe", probe, BROADCAST_MAC, now)
             wait = interface.rng.between(PROBE_MIN, PROBE_MAX) if watch.probes else ANNOUNCE_WAIT
             at(now + wait, watch)
             return
@@ -111,7 +114,8 @@ class ArpLayer:
         """Ask for ``target``: broadcast, or unicast to where it was (RFC 1122 §2.3.2.1)."""
         sender = self._sender(target)
         self.interface.counters.add("arp.requests")
-        self._send(Arp.request(self.interface.mac, sender, target), mac or BROADCAST_MAC, now)
+        question = Arp.request(self.interface.mac, sender, target)
+        self._send("poll" if mac else "request", question, mac or BROADCAST_MAC, now)
 
     def _sender(self, target: bytes) -> bytes:
         """The own address to ask with: on the target's prefix if possible."""
@@ -160,7 +164,7 @@ class ArpLayer:
             )
         if ours and message.operation == ARP_REQUEST:
             interface.counters.add("arp.replies")
-            self._send(message.reply(interface.mac), message.sender_mac, now)
+            self._send("reply", message.reply(interface.mac), message.sender_mac, now)
 
     def _ours(self, address: bytes) -> bool:
         for own in self.interface.addresses:
@@ -193,10 +197,10 @@ class ArpLayer:
             self.conflict(watch.address, now)
         return True
 
-    def _send(self, message: Arp, mac: bytes, now: int) -> None:
+    def _send(self, event: str, message: Arp, mac: bytes, now: int) -> None:
         interface = self.interface
         if interface.trace is not None:
-            interface.trace.decided(now, "arp.send", str(message))
+            interface.trace.decided(now, f"arp.{event}", str(message))
         interface.send_to_mac(mac, TYPE_ARP, (message.build(),), now)
 
     def _drop(self, now: int, counter: str, clause: str) -> None:

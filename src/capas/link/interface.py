@@ -174,7 +174,7 @@ class Interface:
                 self._drop(now, "link.short", "RFC 894")
                 return
             mac, ethertype = _ETHERNET.unpack_from(data)
-            if mac != self.mac and not self._accepts(mac):
+            if mac != self.mac and not self._accepts(mac, ethertype):
                 self._drop(now, "link.not_for_us", "RFC 1122 §2.3")
                 return
             handler = self.handlers.get(ethertype)
@@ -196,10 +196,12 @@ class Interface:
         else:
             self._drop(now, "link.unknown_type", "RFC 1122 §2.3.3")
 
-    def _accepts(self, mac: bytes) -> bool:
+    def _accepts(self, mac: bytes, ethertype: int) -> bool:
+        if self.promiscuous or (ethertype == TYPE_VLAN and self.vlans):
+            return True  # a sub-interface filters for itself
         if mac[0] & 1:
-            return mac == BROADCAST_MAC or mac in self.groups.macs or self.promiscuous
-        return self.promiscuous
+            return mac == BROADCAST_MAC or mac in self.groups.macs
+        return False
 
     def _other_type(self, frame: Frame, ethertype: int, now: int) -> None:
         if ethertype == TYPE_VLAN:
