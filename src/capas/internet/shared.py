@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What both families share on one host: addresses, routes, path MTUs, settings.
+
+``local`` is the answer to "ours?": one dict from packed address (either family) to how it is ours.
+Addresses in DAD (TENTATIVE) are not in it.
+"""
+
+from typing import Final, final
+
+from capas.base.clock import Scheduler
+from capas.base.config import HostConfig
+from capas.base.events import Counters, Tracer
+from capas.base.rng import Rng
+from capas.internet.pmtu import PathMtu
+from capas.internet.route import Route, RouteTable
+from capas.link.interface import Interface
+from capas.wire.address import BROADCAST4
+
+UNICAST: Final = 1
+BROADCAST: Final = 2
+
+
+@final
+class Shared:
+    """The common state of a host's internet layer; plain data, written by `Addresses` and `Net`."""
+
+    __slots__ = (
+        "config",
+        "counters",
+        "interfaces",
+        "local",
+        "loopback",
+        "members",
+        "pmtu",
+        "rng",
+        "routes",
+        "scheduler",
+        "trace",
+    )
+
+    def __init__(
+        self, config: HostConfig, counters: Counters, scheduler: Scheduler, rng: Rng
+    ) -> None:
+        self.config: HostConfig = config
+        self.counters: Counters = counters
+        self.scheduler: Scheduler = scheduler
+        self.rng: Rng = rng
+        self.routes: RouteTable = RouteTable()
+        self.pmtu: PathMtu = PathMtu(config, counters)
+        self.interfaces: list[Interface] = []
+        self.local: dict[bytes, int] = {BROADCAST4: BROADCAST}
+        self.members: dict[bytes, int] = {}  # groups with members on any interface, counted
+        self.loopback: Interface | None = None
+        self.trace: Tracer | None = None
+
+    def path_mtu(self, dst: bytes, route: Route, now: int) -> int:
+        """The largest packet for ``dst`` by ``route``, bytes with the IP header."""
+        limit = route.interface.mtu
+        if route.mtu and route.mtu < limit:
+            limit = route.mtu
+        if self.pmtu.entries:
+            return self.pmtu.get(dst, limit, now)
+        return limit
+
+    def drop(self, now: int, counter: str, clause: str) -> None:
+        """Count a dropped packet and tell the tracer."""
+        self.counters.add(counter)
+        trace = self.trace
+        if trace is not None:
+            trace.dropped(now, counter, clause)
