@@ -152,7 +152,8 @@ class RealDriver(Driver):
             self._tell(host.take_ready())
             self._ensure_pump()
             again = self.ports.busy_links(now)
-            if again or self._told or host.next_deadline() < self._asleep_until:
+            due = min(host.next_deadline(), self.scheduler.next_deadline())
+            if again or self._told or due < self._asleep_until:
                 self.ports.wake()
 
     def wait(self, endpoint: Endpoint, mask: int, deadline: int) -> int:
@@ -296,6 +297,8 @@ class RealDriver(Driver):
             if ready:
                 self._tell(ready)
             due = min(due, host.next_deadline())
+        if self.scheduler.next_deadline() <= now:
+            self.scheduler.run_due(now)  # what the flush put on an undelayed cable
         due = min(due, self.scheduler.next_deadline())
         if self.ports.busy_links(now) or self._told:
             due = now

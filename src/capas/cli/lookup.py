@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Names and addresses for the client commands."""
+
+import asyncio
+import socket
+
+from capas.cli.station import Station
+from capas.errors import CapasError
+from capas.wire.address import parse, text
+
+
+async def resolve(station: Station, name: str, family: int = 0) -> bytes:
+    """The packed address of ``name`` (an address, a known name, or one a name server knows).
+
+    ``family``  4 or 6: only that; 0: any that the host has an address of, IPv4 first.
+    """
+    try:
+        address = parse(name)
+    except ValueError:
+        pass
+    else:
+        if family and len(address) != (4 if family == 4 else 16):
+            raise CapasError(f"{name} is not an IPv{family} address")
+        return address
+    wanted = {0: socket.AF_UNSPEC, 4: socket.AF_INET, 6: socket.AF_INET6}[family]
+    loop = asyncio.get_running_loop()
+    if not station.host.nameservers and name not in station.host.names and name != "localhost":
+        raise CapasError(f"{name} is a name: say who knows it with --nameserver ADDRESS")
+    try:
+        found = await loop.getaddrinfo(name, None, family=wanted, type=socket.SOCK_STREAM)
+    except socket.gaierror as error:
+        raise CapasError(f"{name} does not resolve: {error.strerror}") from None
+    packed = [parse(str(entry[4][0])) for entry in found]
+    have = {len(own.address) for own in station.interface.addresses}
+    usable = [address for address in packed if len(address) in have] or packed
+    usable.sort(key=len)
+    return usable[0]
+
+
+def literal(address: bytes) -> str:
+    """An address as it stands in a URL."""
+    return text(address) if len(address) == 4 else f"[{text(address)}]"

@@ -1,0 +1,283 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Options shared by all commands that put a host on a TAP or TUN."""
+
+import functools
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar
+
+import click
+
+from capas.cli.impaired import Impairments
+from capas.cli.main import complain
+from capas.errors import CapasError, ConfigurationError
+from capas.sim.units import chance, rate_bytes, time_ns
+from capas.wire.address import parse, parse_interface, parse_mac
+from capas.wire.address import text as address_text
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells say
+
+
+class InterfaceAddressType(click.ParamType):
+    """ADDRESS/LENGTH, of either family."""
+
+    name = "address/length"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The text in canonical form."""
+        try:
+            packed, length = parse_interface(value)
+        except ValueError as error:
+            self.fail(f"{error}; say it like 192.0.2.2/24 or 2001:db8::2/64", param, ctx)
+        if "/" not in value:
+            example = f"{value}/{24 if len(packed) == 4 else 64}"
+            self.fail(f"{value!r} lacks its prefix length; say it like {example}", param, ctx)
+        return f"{address_text(packed)}/{length}"
+
+
+class AddressType(click.ParamType):
+    """An address of either family."""
+
+    name = "address"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The text in canonical form."""
+        try:
+            return address_text(parse(value))
+        except ValueError:
+            self.fail(f"{value!r} is not an IPv4 or IPv6 address", param, ctx)
+
+
+class MacType(click.ParamType):
+    """A MAC address."""
+
+    name = "mac"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> bytes:
+        """Its six bytes."""
+        if isinstance(value, bytes):
+            return value
+        try:
+            mac = parse_mac(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        if mac[0] & 1:
+            self.fail(f"{value} is a group address; a host has an individual one", param, ctx)
+        return mac
+
+
+class QuantityType(click.ParamType):
+    """Text that one of the simulator's readers of quantities understands."""
+
+    def __init__(self, name: str, read: Callable[[Any, str], object]) -> None:
+        self.name = name
+        self._read = read
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The text, once it has been read."""
+        # plain numbers are numbers here as they are in Python: seconds, bytes per second
+        try:
+            self._read(_number(value), (param.name if param else "") or self.name)
+        except ConfigurationError as error:
+            self.fail(str(error), param, ctx)
+        return str(value)
+
+
+def _number(value: Any) -> Any:
+    try:
+        return float(value)
+    except ValueError:
+        return value
+
+
+INTERFACE_ADDRESS = InterfaceAddressType()
+ADDRESS = AddressType()
+MAC = MacType()
+PROBABILITY = QuantityType("probability", chance)
+TIME = QuantityType("time", time_ns)
+RATE = QuantityType("rate", rate_bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceOptions:
+    """What the shared options said."""
+
+    tap: str | None
+    tun: str | None
+    address: tuple[str, ...]
+    gateway: tuple[str, ...]
+    kernel_address: tuple[str, ...]
+    nameserver: tuple[str, ...]
+    mac: bytes | None
+    mtu: int
+    offload: bool
+    loss: str
+    delay: str
+    jitter: str
+    reorder: str
+    duplicate: str
+    corrupt: str
+    rate: str | None
+    seed: int
+    pcap: str | None
+
+    def impairments(self) -> Impairments:
+        """The bad cable asked for."""
+        return Impairments(
+            _quantity(self.loss),
+            _quantity(self.delay),
+            _quantity(self.jitter),
+            _quantity(self.reorder),
+            _quantity(self.duplicate),
+            _quantity(self.corrupt),
+            None if self.rate is None else _quantity(self.rate),
+            seed=self.seed,
+        )
+
+
+def _quantity(text: str) -> Any:
+    """A number where the text is one."""
+    return _number(text)
+
+
+_DEVICE = (
+    click.option(
+        "--tap", metavar="NAME", help="TAP device (Ethernet), made if absent and allowed."
+    ),
+    click.option("--tun", metavar="NAME", help="TUN device (IP), made if absent and allowed."),
+    click.option(
+        "--address",
+        type=INTERFACE_ADDRESS,
+        multiple=True,
+        metavar="A/P",
+        help="The host's own address and prefix length; once for each address, IPv4 or IPv6.",
+    ),
+    click.option(
+        "--gateway",
+        type=ADDRESS,
+        multiple=True,
+        metavar="G",
+        help="Default route by this neighbour; once for each family.",
+    ),
+    click.option(
+        "--kernel-address",
+        type=INTERFACE_ADDRESS,
+        multiple=True,
+        metavar="A/P",
+        help="Also give the kernel's end of the device this address (needs CAP_NET_ADMIN).",
+    ),
+    click.option(
+        "--nameserver", type=ADDRESS, multiple=True, metavar="N", help="DNS server to ask."
+    ),
+    click.option(
+        "--mac", type=MAC, metavar="MAC", help="The host's MAC address (TAP); else drawn."
+    ),
+    click.option(
+        "--mtu",
+        type=click.IntRange(68, 65535),
+        default=0,
+        metavar="BYTES",
+        help="Set the device's MTU; else take the device's own.",
+    ),
+    click.option(
+        "--offload/--no-offload",
+        default=True,
+        help="Checksums and super-frames of 64 KB by the kernel's virtio headers.",
+        show_default=True,
+    ),
+    click.option("--pcap", metavar="FILE", help="Write every frame to FILE (pcapng)."),
+)
+_IMPAIRMENTS = (
+    click.option("--loss", type=PROBABILITY, default="0", metavar="P", help="0.02 or 2%."),
+    click.option("--delay", type=TIME, default="0", metavar="D", help="One way, such as 20ms."),
+    click.option("--jitter", type=TIME, default="0", metavar="D", help="Random extra delay."),
+    click.option("--reorder", type=PROBABILITY, default="0", metavar="P", help="Overtaken."),
+    click.option("--duplicate", type=PROBABILITY, default="0", metavar="P", help="Sent twice."),
+    click.option("--corrupt", type=PROBABILITY, default="0", metavar="P", help="A bit flipped."),
+    click.option("--rate", type=RATE, metavar="R", help="Line rate, such as 10Mbit."),
+    click.option(
+        "--seed", type=int, default=0, metavar="N", help="Of the impairments' random draws."
+    ),
+)
+
+
+def device_options(function: F) -> F:
+    """Add the options; the command gets one `DeviceOptions` as its first argument."""
+
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        values = {field.name: kwargs.pop(field.name) for field in fields(DeviceOptions)}
+        options = DeviceOptions(**values)
+        if (options.tap is None) == (options.tun is None):
+            raise click.UsageError("say either --tap NAME or --tun NAME")
+        if not options.address:
+            raise click.UsageError("say the host's address: --address 192.0.2.2/24")
+        return function(options, *args, **kwargs)
+
+    decorated: Any = wrapper
+    for option in reversed(_DEVICE + _IMPAIRMENTS):
+        decorated = option(decorated)
+    return decorated  # type: ignore[no-any-return]
+
+
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="One JSON object for programs instead of text."
+)
+
+
+def print_json(value: object) -> None:
+    """One JSON object on standard output."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+    sys.stdout.flush()
+
+
+class StoppedError(Exception):
+    """SIGINT or SIGTERM came before the work was done."""
+
+
+def reports_errors(function: F) -> F:
+    """What goes wrong becomes one line and an exit code, never a traceback.
+
+    2: the command line cannot be; 1: it could, and failed.  With ``--json`` a failure is an
+    object, too: ``{"ok": false, "error": "..."}``.
+    """
+
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except ConfigurationError as error:
+            return _fail(str(error), EXIT_USAGE, kwargs)
+        except StoppedError:
+            return _fail("interrupted", EXIT_INTERRUPTED, kwargs)
+        except CapasError as error:
+            text = _os_text(error) if isinstance(error, OSError) else str(error)
+            return _fail(text, EXIT_FAILED, kwargs)
+        except TimeoutError as error:
+            return _fail(_os_text(error) or "timed out", EXIT_FAILED, kwargs)
+        except OSError as error:
+            return _fail(_os_text(error), EXIT_FAILED, kwargs)
+
+    return wrapper  # type: ignore[return-value]
+
+
+def _os_text(error: OSError) -> str:
+    if error.strerror is None:
+        return str(error)
+    name = f"{error.filename}: " if error.filename else ""
+    return f"{name}{error.strerror}"
+
+
+def _fail(text: str, code: int, kwargs: dict[str, Any]) -> int:
+    if kwargs.get("as_json"):
+        print_json({"ok": False, "error": text})
+    complain(text)
+    return code

@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The host a command runs: its device, its driver, its event loop.
+
+    with Station(options) as station:
+        station.run(main())
+
+Nothing of it outlives the ``with``.
+"""
+
+import asyncio
+import contextlib
+import signal
+import time
+from collections.abc import Coroutine
+from typing import IO, Any, TypeVar
+
+from capas.aio.loop import new_event_loop
+from capas.base.clock import SECOND
+from capas.base.config import HostConfig
+from capas.cli.impaired import ImpairedLink
+from capas.cli.options import DeviceOptions, StoppedError
+from capas.errors import ConfigurationError, DeviceError
+from capas.host.host import Host
+from capas.link.interface import TENTATIVE, Interface
+from capas.link.link import Link
+from capas.link.pcapng import Capture, CaptureWriter
+from capas.real import netdev
+from capas.real.device import Device
+from capas.real.devices import TunTap, open_tap, open_tun
+from capas.real.driver import RealDriver
+from capas.sockets.current import use_host
+from capas.transport.endpoint import Endpoint
+from capas.wire.address import parse, parse_interface
+
+T = TypeVar("T")
+_DAD_PATIENCE = 5.0  # s; RFC 4862 takes RetransTimer (1 s) and up to 1 s of random delay
+
+
+class Station:
+    """A host in real time on one TAP or TUN."""
+
+    def __init__(self, options: DeviceOptions, config: HostConfig | None = None) -> None:
+        self.options = options
+        self.gone: asyncio.Event = asyncio.Event()
+        self._file: IO[bytes] | None = None
+        self._closing = contextlib.ExitStack()
+        try:
+            self._build(options, config)
+        except BaseException:
+            self._closing.close()
+            raise
+
+    def _build(self, options: DeviceOptions, config: HostConfig | None) -> None:
+        self.device: TunTap = _open(options)
+        closing = self._closing
+        opened = closing.enter_context(contextlib.ExitStack())
+        opened.callback(self.device.close)
+        self.driver = RealDriver()
+        closing.callback(self.driver.close)
+        self.driver.ports.on_gone = self._vanished
+        self.impaired: ImpairedLink | None = None
+        link: Link = self.device
+        impairments = options.impairments()
+        if impairments.any():
+            self.impaired = ImpairedLink(self.device, impairments, self.driver.scheduler)
+            link = self.impaired
+        self.host: Host = self.driver.host("capas", config)
+        for server in options.nameserver:
+            self.host.nameservers.append(parse(server))
+        name = options.tap or options.tun or ""
+        now = self.driver.now()
+        with self.driver.lock:
+            # the interface first, then the capture, then the addresses: the capture sees them all
+            self.interface: Interface = self.host.attach(link, name=name, mac=options.mac, now=now)
+            if options.pcap is not None:
+                self._capture(options.pcap)
+            for text in options.address:
+                self.host.add_address(self.interface, text, now)
+            for gateway in options.gateway:
+                self._gateway(gateway)
+            self.driver.add_device(self.device)
+        self.loop = new_event_loop(self.driver)
+        closing.callback(self.loop.close)
+
+    def _gateway(self, text: str) -> None:
+        try:
+            self.host.add_route("default", text)
+        except ConfigurationError as error:
+            raise ConfigurationError(
+                f"--gateway {text}: no --address shares a prefix with it"
+            ) from error
+
+    def _capture(self, path: str) -> None:
+        try:
+            self._file = open(path, "wb")  # noqa: SIM115
+        except OSError as error:
+            raise DeviceError(f"--pcap {path}: {error.strerror}") from None
+        self._closing.callback(self._file.close)
+        epoch = time.time_ns() - self.driver.now()
+        capture = Capture(CaptureWriter(self._file.write, epoch=epoch))
+        self._closing.callback(capture.close)
+        capture.watch(self.interface, self.host.name)
+        self.host.set_trace(capture.tracer(self.host.name))
+
+    def _vanished(self, device: Device) -> None:
+        self.gone.set()
+
+    # -- running --------------------------------------------------------------------------------
+
+    def run(self, main: Coroutine[Any, Any, T]) -> T:
+        """Run ``main`` on this host; SIGINT and SIGTERM cancel it and raise `StoppedError`."""
+        loop = self.loop
+        with use_host(self.host):
+            task = loop.create_task(main)
+            signals = (signal.SIGINT, signal.SIGTERM)
+            for number in signals:
+                loop.add_signal_handler(number, task.cancel)
+            try:
+                return loop.run_until_complete(task)
+            except asyncio.CancelledError:
+                raise StoppedError from None
+            finally:
+                for number in signals:
+                    loop.remove_signal_handler(number)
+                self._finish()
+
+    def _finish(self) -> None:
+        """Cancel what is left and let the last frames out."""
+        loop = self.loop
+        left = asyncio.all_tasks(loop)
+        for task in left:
+            task.cancel()
+        if left:
+            loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+        loop.run_until_complete(loop.shutdown_asyncgens())
+
+    async def usable(self) -> None:
+        """Wait until duplicate address detection has passed every address (RFC 4862 §5.4)."""
+        deadline = self.loop.time() + _DAD_PATIENCE
+        while self.loop.time() < deadline:
+            pending = [a for a in self.interface.addresses if a.state == TENTATIVE]
+            if not pending:
+                break
+            await asyncio.sleep(0.01)
+        have = [a.address for a in self.interface.addresses if a.state != TENTATIVE]
+        for text in self.options.address:
+            if parse_interface(text)[0] not in have:
+                raise DeviceError(
+                    f"{text} is in use by another host on {self.interface.name}"
+                    " (duplicate address detection); choose another --address"
+                )
+
+    def now(self) -> int:
+        """The driver's time, ns."""
+        return self.driver.now()
+
+    def close(self) -> None:
+        """Give everything back; idempotent."""
+        self._closing.close()
+
+    def __enter__(self) -> "Station":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _open(options: DeviceOptions) -> TunTap:
+    """The device, with the kernel's end configured if asked."""
+    opener = open_tap if options.tap is not None else open_tun
+    name = options.tap or options.tun or ""
+    device = opener(name, offload=options.offload, mtu=options.mtu)
+    try:
+        for text in options.kernel_address:
+            address, length = parse_interface(text)
+            netdev.add_kernel_address(name, address, length)
+        if not netdev.try_up(name):
+            raise DeviceError(f"{name} is down: `sudo ip link set {name} up`")
+    except BaseException:
+        device.close()
+        raise
+    return device
+
+
+class Waiting:
+    """Awaits the readiness of one endpoint in an event loop."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._event = asyncio.Event()
+        self._endpoint = endpoint
+        endpoint.watcher = self
+
+    def endpoint_ready(self, endpoint: Endpoint) -> None:
+        """The driver says so."""
+        self._event.set()
+
+    async def ready(self, mask: int, timeout: float) -> int:
+        """The ready bits of ``mask``; 0 after ``timeout`` seconds."""
+        endpoint = self._endpoint
+        if not endpoint.readiness & mask:
+            self._event.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(timeout):
+                    while not endpoint.readiness & mask:
+                        await self._event.wait()
+                        self._event.clear()
+        return endpoint.readiness & mask
+
+
+def seconds(ns: int) -> float:
+    """Seconds of ns."""
+    return ns / SECOND
