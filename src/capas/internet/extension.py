@@ -86,9 +86,7 @@ def hop_by_hop_ok(ip: "Ipv6", interface: Interface, frame: Frame, l3: int, now: 
     return _options_ok(ip, interface, frame, l3, at, length, now)
 
 
-def _routing_ok(
-    ip: "Ipv6", interface: Interface, frame: Frame, l3: int, at: int, now: int
-) -> bool:
+def _routing_ok(ip: "Ipv6", interface: Interface, frame: Frame, l3: int, at: int, now: int) -> bool:
     """RFC 8200 §4.4: with no segments left the header is skipped, else it is an error."""
     data = frame.data
     if data[at + 3] == 0:

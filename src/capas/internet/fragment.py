@@ -136,12 +136,9 @@ def send_fragments6(
         size = min(room, total - at)
         more = at + size < total
         fragment = wire6.Fragment(protocol, at, more, ident).build()
-        head = (
-            header[:4] + (8 + size).to_bytes(2, "big") + bytes((wire6.FRAGMENT,)) + header[7:40]
-        )
+        head = header[:4] + (8 + size).to_bytes(2, "big") + bytes((wire6.FRAGMENT,)) + header[7:40]
         ok &= ip.output(route, dst, (head, fragment, view[at : at + size]), None, True, now)
         at += size
         count += 1
     ip.shared.counters.add("ipv6.fragments_sent", count)
     return ok
-

@@ -12,7 +12,7 @@ from zlib import crc32
 
 from capas.base.checksum import Buffer
 from capas.base.frame import Frame, Offload
-from capas.internet import options4
+from capas.internet import source_route
 from capas.internet.forward import forward4
 from capas.internet.fragment import send_fragments4
 from capas.internet.reassembly import Reassembly
@@ -86,7 +86,7 @@ class Ipv4:
         elif l3 and data[0] & 1:
             self.shared.drop(now, "ipv4.unicast_in_broadcast", "RFC 1122 §3.3.6")
             return
-        if header != 20 and not options4.arrived(self, interface, frame, l3, header, now):
+        if header != 20 and not source_route.arrived(self, interface, frame, l3, header, now):
             return
         if frag & _FRAGMENT:
             whole = self.reassembly.receive4(interface, frame, l3, l3 + header, end, now)
@@ -136,9 +136,7 @@ class Ipv4:
             return interface is self.shared.loopback and dst in self.shared.members
         return octet == 127 and interface is self.shared.loopback
 
-    def _not_ours(
-        self, interface: Interface, frame: Frame, l3: int, dst: bytes, now: int
-    ) -> None:
+    def _not_ours(self, interface: Interface, frame: Frame, l3: int, dst: bytes, now: int) -> None:
         octet = dst[0]
         if 224 <= octet <= 239:
             self.shared.counters.add("ipv4.multicast_not_joined")
@@ -231,9 +229,7 @@ class Ipv4:
         if options:
             head += options
         value = int.from_bytes(head, "big")
-        head = (value + (-value % 65535 << (8 * header_length - 96))).to_bytes(
-            header_length, "big"
-        )
+        head = (value + (-value % 65535 << (8 * header_length - 96))).to_bytes(header_length, "big")
         if offload is not None:
             offload.csum_start = header_length
         packet = (head, *pieces)

@@ -108,12 +108,10 @@ class Ipv6:
             return on_loopback and dst in self.shared.members
         return on_loopback and dst == LOOPBACK6
 
-    def _not_ours(
-        self, interface: Interface, frame: Frame, l3: int, dst: bytes, now: int
-    ) -> None:
+    def _not_ours(self, interface: Interface, frame: Frame, l3: int, dst: bytes, now: int) -> None:
         if dst[0] == 0xFF:
             self.shared.counters.add("ipv6.multicast_not_joined")
-        elif dst == ANY6 or dst == LOOPBACK6 or is_v4_mapped(dst):
+        elif dst in (ANY6, LOOPBACK6) or is_v4_mapped(dst):
             self.shared.drop(now, "ipv6.martian_destination", "RFC 4291 §2.5.2")
         elif self.shared.config.forwarding:
             forward6(self, interface, frame, l3, now)

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""IPv4 options of received and forwarded packets (RFC 791 §3.1, RFC 1122 §3.2.1.8, RFC 1812 §4.2.2).
+"""IPv4 options of received and forwarded packets.
+
+RFC 791 §3.1, RFC 1122 §3.2.1.8, RFC 1812 §4.2.2, RFC 7126.
 
 Unknown options are skipped; malformed ones answered with a parameter problem.  Source routes are
 refused unless `HostConfig.accept_source_route` (RFC 7126 §4.3).  Timestamps count milliseconds of
@@ -29,30 +31,7 @@ def primary(interface: Interface) -> bytes:
     return b"\0\0\0\0"
 
 
-def arrived(
-    ip: "Ipv4", interface: Interface, frame: Frame, l3: int, header: int, now: int
-) -> bool:
-    """Judge the options of a packet for us; False: it was dropped, or sent on by its route."""
-    found = _parsed(ip, interface, frame, l3, header, now)
-    if found is None:
-        return False
-    for kind, at, length in found:
-        if kind not in (wire.LOOSE_ROUTE, wire.STRICT_ROUTE):
-            continue
-        if not ip.shared.config.accept_source_route:
-            ip.shared.drop(now, "ipv4.source_route", "RFC 7126 §4.3")
-            if ip.errors is not None:
-                ip.errors.error(interface, frame, l3, SOURCE_ROUTE_FAILED, now)
-            return False
-        place = l3 + 20 + at
-        pointer = frame.data[place + 2]
-        if length >= 7 and pointer + 3 <= length:
-            _source_route(ip, interface, frame, l3, header, place, pointer, now)
-            return False
-    return True
-
-
-def _parsed(
+def parsed(
     ip: "Ipv4", interface: Interface, frame: Frame, l3: int, header: int, now: int
 ) -> list[tuple[int, int, int]] | None:
     """The options, each with a sane pointer; None after a parameter problem."""
@@ -84,47 +63,11 @@ def _parsed(
     return None
 
 
-def _source_route(
-    ip: "Ipv4",
-    interface: Interface,
-    frame: Frame,
-    l3: int,
-    header: int,
-    place: int,
-    pointer: int,
-    now: int,
-) -> None:
-    """Send a source-routed packet to the next address of its list (RFC 1122 §3.2.1.8 c)."""
-    from capas.internet.forward import forward4
-
-    data = frame.data
-    hop = place + pointer - 1
-    target = data[hop : hop + 4]
-    route = ip.shared.routes.lookup(target)
-    if (
-        not ip.shared.config.forwarding
-        or route is None
-        or ip.local(target)
-        or (data[place] == wire.STRICT_ROUTE and route.gateway is not None)
-    ):
-        ip.shared.drop(now, "ipv4.source_route_failed", "RFC 1812 §5.2.4.2")
-        if ip.errors is not None:
-            ip.errors.error(interface, frame, l3, SOURCE_ROUTE_FAILED, now)
-        return
-    head = bytearray(data[l3 : l3 + header])
-    head[16:20] = target
-    at = hop - l3
-    head[at : at + 4] = primary(route.interface)
-    head[place + 2 - l3] = pointer + 4
-    forward4(ip, interface, _rewritten(frame, l3, head), l3, now)
-
-
-def _rewritten(frame: Frame, l3: int, head: bytearray) -> Frame:
+def rewritten(frame: Frame, l3: int, head: bytearray) -> Frame:
+    """The frame with another header of the same length, its checksum made right."""
     head[10:12] = b"\0\0"
     data = frame.data
-    return frame.with_data(
-        data[:l3] + wire.with_checksum(bytes(head)) + data[l3 + len(head) :]
-    )
+    return frame.with_data(data[:l3] + wire.with_checksum(bytes(head)) + data[l3 + len(head) :])
 
 
 def forwarding(
@@ -137,7 +80,7 @@ def forwarding(
     now: int,
 ) -> Frame | None:
     """Update the options of a packet on its way out by ``route``; None if it was dropped."""
-    found = _parsed(ip, interface, frame, l3, header, now)
+    found = parsed(ip, interface, frame, l3, header, now)
     if found is None:
         return None
     data = frame.data
@@ -153,7 +96,7 @@ def forwarding(
     head = recorded(data[l3 : l3 + header], found, primary(route.interface), now)
     if head is None:
         return frame
-    out = _rewritten(frame, l3, head)
+    out = rewritten(frame, l3, head)
     assert frame.csum != CSUM_PARTIAL or out.csum_start == frame.csum_start
     return out
 

@@ -74,3 +74,10 @@ class PathMtu:
             self.entries.pop(dst, None)
         else:
             self.entries.clear()
+
+    def restore(self, dst: bytes, entry: tuple[int, int] | None) -> None:
+        """Take back what was learnt for ``dst``: a transport does not believe it."""
+        if entry is None:
+            self.entries.pop(dst, None)
+        else:
+            self.entries[dst] = entry

@@ -49,8 +49,8 @@ class Datagram(Timer):
         "owner",
         "pieces",
         "starts",
-        "total",
         "tos",
+        "total",
     )
 
     def __init__(self, owner: "Reassembly", key: Key, interface: Interface) -> None:
@@ -316,7 +316,7 @@ class Reassembly:
 
 
 def _finished(frame: Frame) -> bytes:
-    """The frame's bytes with no checksum left to complete: pieces lose the facts about the whole."""
+    """The frame's bytes with no checksum left to complete: pieces cannot carry that fact."""
     return software.complete(frame).data if frame.csum == CSUM_PARTIAL else frame.data
 
 

@@ -76,9 +76,7 @@ def scope(address: bytes) -> int:
     return GLOBAL
 
 
-def select(
-    shared: Shared, dst: bytes, route: Route, policy: Policy = POLICY
-) -> bytes | None:
+def select(shared: Shared, dst: bytes, route: Route, policy: Policy = POLICY) -> bytes | None:
     """The source address for packets to ``dst`` by ``route``; None if there is none to use."""
     if route.source is not None:
         return route.source
@@ -112,9 +110,7 @@ def select4(shared: Shared, dst: bytes, route: Route) -> bytes | None:
     return None
 
 
-def select6(
-    shared: Shared, dst: bytes, route: Route, policy: Policy = POLICY
-) -> bytes | None:
+def select6(shared: Shared, dst: bytes, route: Route, policy: Policy = POLICY) -> bytes | None:
     """IPv6: RFC 6724 §5."""
     outgoing = route.interface
     dst_scope = scope(dst)

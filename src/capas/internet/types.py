@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the internet layer hands up: packets to transport handlers, and errors about packets of ours.
+"""What the internet layer hands up: packets to transport handlers, errors about packets of ours.
 
 `IcmpError` is family-neutral: ICMPv4 (RFC 792, 1122 §3.2.2) and ICMPv6 (RFC 4443) messages, and
 failures found on this host (no route, no neighbour), reach a transport in the same form.
@@ -75,11 +75,12 @@ KIND_ERRNO: Final[dict[int, int]] = {
 class IcmpError:
     """An error about a packet this host sent.
 
-    ``kind``      one of the constants above; ``type``, ``code`` as on the wire (0, 0: found locally)
+    ``kind``      one of the constants above; ``type``, ``code``: the wire's (0, 0: found locally)
     ``src``       of the quoted packet (an address of ours); ``dst``: where it was going
     ``reporter``  who says so (our own address for a local failure)
     ``mtu``       PACKET_TOO_BIG: the path MTU now believed, bytes of IP packet; otherwise 0
     ``pointer``   parameter problem: offset of the offending octet from the IP header
+    ``ttl``       of the packet that brought the error (0: found locally)
     ``protocol``  transport protocol of the quoted packet
     ``quote``     the quoted packet from its transport header on (8 bytes or more on a good day)
     ``errno``     what a socket reports; ``hard``: whether a connection may be given up for it
@@ -97,6 +98,7 @@ class IcmpError:
         "quote",
         "reporter",
         "src",
+        "ttl",
         "type",
     )
 
@@ -112,6 +114,7 @@ class IcmpError:
         quote: bytes,
         mtu: int = 0,
         pointer: int = 0,
+        ttl: int = 0,
     ) -> None:
         self.kind: int = kind
         self.type: int = type
@@ -123,6 +126,7 @@ class IcmpError:
         self.quote: bytes = quote
         self.mtu: int = mtu
         self.pointer: int = pointer
+        self.ttl: int = ttl
         self.errno: int = KIND_ERRNO.get(kind, errno.EPROTO)
 
     @property
@@ -142,17 +146,34 @@ class TransportHandler(Protocol):
     ) -> None:
         """``frame.data[l4:end]`` is a packet of this protocol, addressed to us."""
 
-    def icmp_error(self, error: IcmpError, now: int) -> None:
-        """A packet of this protocol sent by us met an error; validated at IP level."""
+    def icmp_error(self, error: IcmpError, now: int) -> bool | None:
+        """A packet of this protocol sent by us met an error; validated at IP level.
+
+        False: the quoted packet is none we have sent, so a path MTU it reports is not believed
+        (RFC 5927 §7.2, RFC 8201 §4).  Anything else: it may be.
+        """
 
 
 class RedirectSender(Protocol):
     """Who tells hosts of better first hops."""
 
-    def redirect(
-        self, interface: Interface, frame: Frame, l3: int, route: Route, now: int
-    ) -> None:
+    def redirect(self, interface: Interface, frame: Frame, l3: int, route: Route, now: int) -> None:
         """The packet leaves by the interface it came from; tell its source, if that may help."""
+
+
+class RedirectReceiver(Protocol):
+    """Who acts on redirects."""
+
+    def redirected4(
+        self,
+        interface: Interface,
+        reporter: bytes,
+        gateway: bytes,
+        dst: bytes,
+        code: int,
+        now: int,
+    ) -> None:
+        """``reporter`` says that packets to ``dst`` should go by ``gateway``."""
 
 
 class ErrorSender(Protocol):

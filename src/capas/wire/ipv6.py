@@ -38,7 +38,6 @@ ROUTER_ALERT: Final = 5  # RFC 2711
 JUMBO: Final = 0xC2  # RFC 2675
 
 
-
 @dataclass(frozen=True, slots=True)
 class Ipv6Header:
     """An IPv6 header, cold form."""
@@ -94,12 +93,16 @@ class Fragment:
     def build(self) -> bytes:
         """Eight bytes."""
         word = self.offset | self.more
-        return bytes((self.next_header, 0)) + word.to_bytes(2, "big") + self.identification.to_bytes(4, "big")
+        return (
+            bytes((self.next_header, 0))
+            + word.to_bytes(2, "big")
+            + self.identification.to_bytes(4, "big")
+        )
 
 
-def chain(data: Buffer, next_header: int, at: int, end: int, limit: int = 16) -> (
-    tuple[list[tuple[int, int]], int, int] | None
-):
+def chain(
+    data: Buffer, next_header: int, at: int, end: int, limit: int = 16
+) -> tuple[list[tuple[int, int]], int, int] | None:
     """Walk the extension headers of a packet from ``data[at]`` up to ``end``.
 
     Returns ([(header type, offset)], upper-layer protocol, its offset); None if the chain is cut
