@@ -1,0 +1,292 @@
+# SPDX-License-Identifier: Apache-2.0
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from link_fakes import ETH4, intact, tcp, udp
+
+from capas.base.frame import (
+    CSUM_NONE,
+    CSUM_PARTIAL,
+    CSUM_VALID,
+    GSO_ECN,
+    GSO_TCPV4,
+    GSO_TCPV6,
+    GSO_UDP_L4,
+    Frame,
+)
+from capas.link.offload import complete, merge, split, transport_offset
+
+BOTH = pytest.mark.parametrize("v6", [False, True])
+
+
+def payload_of(frame: Frame) -> bytes:
+    l4 = transport_offset(frame.data, 14)
+    return frame.data[l4 + (frame.data[l4 + 12] >> 4) * 4 :]
+
+
+def tcp_field(frame: Frame, offset: int, code: str) -> int:
+    return int(struct.unpack_from(code, frame.data, transport_offset(frame.data, 14) + offset)[0])
+
+
+# -- split ----------------------------------------------------------------------------------------
+
+
+@BOTH
+@pytest.mark.parametrize("finish", [False, True])
+def test_segments_of_a_tcp_super_frame(v6: bool, finish: bool) -> None:
+    payload = bytes(range(256)) * 20
+    frame = tcp(payload, v6=v6, gso=1448, flags=0x80 | 0x18 | 0x01, seq=0xFFFFFF00)
+    segments = split(frame, 14, finish=finish)
+    assert b"".join(payload_of(s) for s in segments) == payload
+    assert [len(payload_of(s)) for s in segments] == [1448, 1448, 1448, 776]
+    assert [tcp_field(s, 4, "!I") for s in segments] == [
+        (0xFFFFFF00 + n * 1448) & 0xFFFFFFFF for n in range(4)
+    ]
+    # CWR on the first only (RFC 3168 §6.1.2), FIN and PSH on the last only
+    assert [tcp_field(s, 13, "!B") for s in segments] == [0x90, 0x10, 0x10, 0x19]
+    if not v6:
+        assert [struct.unpack_from("!H", s.data, 18)[0] for s in segments] == [7, 8, 9, 10]
+    for segment in segments:
+        assert segment.gso_type == segment.gso_size == 0
+        assert segment.csum == (CSUM_NONE if finish else CSUM_PARTIAL)
+        assert intact(complete(segment).data)
+
+
+@BOTH
+def test_segments_of_a_udp_super_frame(v6: bool) -> None:
+    payload = bytes(range(250)) * 10
+    segments = split(udp(payload, v6=v6, gso=1200), 14, finish=True)
+    assert [len(s.data) - transport_offset(s.data, 14) - 8 for s in segments] == [1200, 1200, 100]
+    assert all(intact(s.data) for s in segments)
+
+
+@BOTH
+def test_an_ordinary_frame_comes_back_alone(v6: bool) -> None:
+    frame = tcp(b"data", v6=v6)
+    assert split(frame, 14) == [frame]
+    (finished,) = split(frame, 14, finish=True)
+    assert intact(finished.data)
+
+
+def test_the_segment_size_can_be_given() -> None:
+    assert len(split(tcp(bytes(1000), gso=1448), 14, 100)) == 10
+
+
+def test_the_ecn_bit_beside_the_type_does_not_hide_it() -> None:
+    frame = tcp(bytes(3000), gso=1448, flags=0x90)
+    frame.gso_type |= GSO_ECN
+    assert [tcp_field(s, 13, "!B") for s in split(frame, 14)] == [0x90, 0x10, 0x10]
+
+
+def test_without_a_link_header() -> None:
+    segments = split(tcp(bytes(3000), gso=1448, l2=False), 0, finish=True)
+    assert all(intact(s.data, 0) for s in segments)
+    assert len(segments) == 3
+
+
+def test_verified_and_unverified_super_frames() -> None:
+    frame = complete(tcp(bytes(range(200)) * 15, gso=1448))
+    assert (frame.csum, frame.gso_size) == (CSUM_NONE, 1448)
+    assert all(intact(s.data) for s in split(frame, 14))
+    frame.csum = CSUM_VALID
+    assert [s.csum for s in split(frame, 14)] == [CSUM_VALID] * 3
+    bad = Frame(frame.data[:-1] + b"\xff", gso_type=GSO_TCPV4, gso_size=1448)
+    assert split(bad, 14) == []  # its segments would all look intact
+
+
+def test_ipv6_extension_headers_stay_in_every_segment() -> None:
+    frame = tcp(bytes(3000), v6=True, gso=1448)
+    extension = bytes((6, 0, 1, 4, 0, 0, 0, 0))  # destination options with padding, next: TCP
+    head = bytearray(frame.data[:54])
+    struct.pack_into("!H", head, 18, len(frame.data) - 54 + 8)
+    head[20] = 60
+    longer = Frame(
+        bytes(head) + extension + frame.data[54:], 0, CSUM_PARTIAL, 62, 16, GSO_TCPV6, 1448
+    )
+    segments = split(longer, 14, finish=True)
+    assert len(segments) == 3
+    for segment in segments:
+        assert segment.data[54:62] == extension
+        assert struct.unpack_from("!H", segment.data, 18)[0] == len(segment.data) - 54
+        bare = bytearray(segment.data[:54] + segment.data[62:])  # as the book's sum wants it
+        bare[20] = 6
+        struct.pack_into("!H", bare, 18, len(bare) - 54)
+        assert intact(bytes(bare))
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        Frame(b"", gso_type=GSO_TCPV4, gso_size=100),
+        Frame(bytes(30), gso_type=GSO_TCPV4, gso_size=100),
+        Frame(bytes(60), gso_type=GSO_TCPV4, gso_size=100),
+        Frame(ETH4 + b"\x45" + bytes(60), 0, CSUM_PARTIAL, 500, 16, GSO_TCPV4, 100),
+        Frame(ETH4 + b"\x45" + bytes(60), 0, CSUM_PARTIAL, 2, 16, GSO_TCPV4, 100),
+        Frame(ETH4 + b"\x65" + bytes(90), 0, CSUM_PARTIAL, 34, 16, GSO_TCPV6, 100),
+        Frame(ETH4 + b"\x45" + bytes(19), 0, CSUM_PARTIAL, 33, 6, GSO_UDP_L4, 100),
+        Frame(tcp(bytes(90)).data, 0, CSUM_PARTIAL, 34, 16, GSO_TCPV4, 0),
+    ],
+)
+def test_nonsense_is_not_split(frame: Frame) -> None:
+    assert split(frame, 14) == [frame]
+
+
+@given(
+    st.binary(min_size=1, max_size=6000),
+    st.integers(1, 3000),
+    st.booleans(),
+    st.booleans(),
+    st.integers(0, 0xFFFFFFFF),
+)
+def test_splitting_keeps_every_byte_and_every_sum(
+    payload: bytes, size: int, v6: bool, is_udp: bool, seq: int
+) -> None:
+    frame = udp(payload, v6=v6, gso=size) if is_udp else tcp(payload, v6=v6, gso=size, seq=seq)
+    whole, left = split(frame, 14, finish=True), split(frame, 14)
+    assert all(intact(s.data) for s in whole)
+    assert [complete(s).data for s in left] == [s.data for s in whole]
+    skip = len(frame.data) - len(payload)
+    assert b"".join(s.data[skip:] for s in whole) == payload
+    assert all(len(s.data) - skip == size for s in whole[:-1])
+
+
+# -- complete -------------------------------------------------------------------------------------
+
+
+@BOTH
+@pytest.mark.parametrize("make", [tcp, udp])
+@pytest.mark.parametrize("size", [0, 1, 2, 1447, 1448, 2500])
+def test_complete_finishes_the_checksum_once(v6: bool, make: object, size: int) -> None:
+    frame = make(bytes(range(250)) * 10, v6=v6) if size == 2500 else make(bytes(size), v6=v6)  # type: ignore[operator]
+    done = complete(frame)
+    assert intact(done.data)
+    assert done.csum == CSUM_NONE
+    assert complete(done) is done
+
+
+def test_a_udp_sum_of_zero_is_sent_as_all_ones() -> None:
+    """RFC 768: zero means that there is no checksum."""
+    base = complete(udp(b"\0\0"))
+    value = struct.unpack_from("!H", base.data, 40)[0]
+    frame = complete(udp(struct.pack("!H", value)))
+    assert struct.unpack_from("!H", frame.data, 40)[0] == 0xFFFF
+    assert intact(frame.data)
+
+
+def test_offsets_outside_the_frame_change_nothing() -> None:
+    frame = Frame(bytes(20), 0, CSUM_PARTIAL, 15, 16)
+    assert complete(frame).data == bytes(20)
+
+
+# -- merge ----------------------------------------------------------------------------------------
+
+
+@BOTH
+@pytest.mark.parametrize("csum", ["partial", "finished"])
+def test_merge_undoes_split(v6: bool, csum: str) -> None:
+    frame = tcp(bytes(range(256)) * 100, v6=v6, gso=1448)
+    (merged,) = merge(split(frame, 14, finish=csum == "finished"))
+    assert merged.data == frame.data
+    assert (merged.gso_type, merged.gso_size) == (frame.gso_type, 1448)
+    assert (merged.csum, merged.csum_start, merged.csum_offset) == (
+        CSUM_PARTIAL,
+        frame.csum_start,
+        16,
+    )
+
+
+def test_flows_are_merged_apart_and_keep_their_order() -> None:
+    one = split(tcp(b"a" * 3000, gso=1000, port=1), 14)
+    two = split(tcp(b"b" * 3000, gso=1000, port=2, v6=True), 14)
+    mixed = [frame for pair in zip(one, two, strict=True) for frame in pair]
+    merged = merge(mixed)
+    assert [payload_of(f)[:1] * 3000 == payload_of(f) for f in merged] == [True, True]
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        tcp(bytes(100), seq=1101),  # a gap
+        tcp(bytes(100), seq=900),  # old
+        tcp(bytes(101), seq=1100),  # longer than the first
+        tcp(bytes(100), seq=1100, ack=6),
+        tcp(bytes(100), seq=1100, options=b""),
+        tcp(bytes(100), seq=1100, flags=0x12),  # SYN
+        tcp(bytes(100), seq=1100, flags=0x14),  # RST
+        tcp(bytes(100), seq=1100, flags=0x30),  # URG
+        tcp(b"", seq=1100),
+        tcp(bytes(100), seq=1100, port=9),
+        tcp(bytes(100), seq=1100, df=False),
+        tcp(bytes(100), seq=1100, v6=True),
+        udp(bytes(100)),
+        Frame(ETH4 + bytes(46)),
+        Frame(b""),
+        Frame(ETH4 + b"\x45"),
+    ],
+)
+def test_what_does_not_continue_is_left_alone(second: Frame) -> None:
+    first = tcp(bytes(100), flags=0x10)
+    assert merge([first, second]) == [first, second]
+
+
+def test_a_segment_with_a_bad_checksum_is_left_for_tcp_to_judge() -> None:
+    first, second = (complete(tcp(bytes(100), flags=0x10, seq=s)) for s in (1000, 1100))
+    bad = Frame(second.data[:-1] + b"\1")
+    assert merge([first, bad]) == [first, bad]
+    header = bytearray(second.data)
+    header[22] ^= 1  # TTL of a header whose checksum no longer holds
+    bad = Frame(bytes(header))
+    assert merge([first, bad]) == [first, bad]
+
+
+def test_push_and_a_short_segment_end_a_super_frame() -> None:
+    pushed = [tcp(bytes(100), seq=1000 + n * 100, flags=0x18 if n == 1 else 0x10) for n in range(4)]
+    assert [f.gso_size for f in merge(pushed)] == [100, 100]
+    short = [
+        tcp(bytes(100), flags=0x10),
+        tcp(bytes(50), seq=1100, flags=0x10),
+        tcp(bytes(100), seq=1150, flags=0x10),
+    ]
+    assert [len(payload_of(f)) for f in merge(short)] == [150, 100]
+
+
+def test_without_df_the_identifications_must_count_up() -> None:
+    frames = [
+        tcp(bytes(100), seq=1000 + n * 100, flags=0x10, df=False, ident=i)
+        for n, i in enumerate((7, 8, 10))
+    ]
+    assert [len(payload_of(f)) for f in merge(frames)] == [200, 100]
+
+
+def test_a_merged_frame_fits_an_ip_packet() -> None:
+    frames = [tcp(bytes(1448), seq=1000 + n * 1448, flags=0x10) for n in range(100)]
+    merged = merge(frames)
+    assert sum(len(payload_of(f)) for f in merged) == 144_800
+    assert all(len(f.data) - 14 <= 65_535 for f in merged)
+    assert len(merged) == 3
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.integers(1, 300), st.booleans()), max_size=40),
+    st.integers(0, 0xFFFFFFFF),
+)
+def test_merging_and_splitting_again_gives_the_same_bytes_of_each_flow(
+    plan: list[tuple[int, int, bool]], start: int
+) -> None:
+    seqs = [start] * 4
+    frames = []
+    for port, size, push in plan:
+        data = bytes([port]) * size
+        flags = 0x18 if push else 0x10
+        frames.append(tcp(data, port=port, seq=seqs[port], flags=flags, v6=bool(port & 1)))
+        seqs[port] = (seqs[port] + size) & 0xFFFFFFFF
+    seen = [start] * 4
+    for frame in merge(frames):
+        for segment in split(frame, 14, finish=True):
+            assert intact(segment.data)
+            port = tcp_field(segment, 0, "!H")
+            assert tcp_field(segment, 4, "!I") == seen[port]
+            seen[port] = (seen[port] + len(payload_of(segment))) & 0xFFFFFFFF
+    assert seen == seqs
