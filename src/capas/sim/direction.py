@@ -1,0 +1,351 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One direction of a simulated wire.
+
+A `Direction` is queue -> rate -> stages -> delivery.  Rules see a frame as it enters, before the
+queue; from there on its fate is computed at once: with a tail-drop queue the time a frame leaves
+the queue is known on entry, so a frame costs one event, its delivery.  Active queue management
+decides on leaving and has a service timer of its own (`Service`).
+
+A super-frame is a train of n packets (IEEE 802.3 framing each).  It takes the time of n packets and
+n draws of every stage; if all of them survive untouched it arrives whole, when its last packet
+does.  Otherwise it is split, and each packet has its own time and fate.
+
+Budget: about 1 us per frame and direction beside the scheduler's event.
+"""
+
+from collections import deque
+from heapq import heappop, heappush
+from typing import TYPE_CHECKING, Final, Protocol, final
+
+from capas.base.clock import NEVER, ManualClock, Scheduler, Timer
+from capas.base.frame import Frame
+from capas.link.link import FrameSink
+from capas.link.offload import split
+from capas.sim.queues import DropTail, Queue, TailDropServer
+from capas.sim.rates import LineRate
+from capas.sim.stage import Stage
+from capas.sim.statistics import LinkStatistics
+from capas.sim.trains import ETHERNET_MINIMUM, network_offset, packets_of
+
+if TYPE_CHECKING:
+    from capas.sim.rules import Rule
+
+PASS: Final = -1  # verdicts of rules; a time >= 0 means "deliver in that many ns"
+DROP: Final = -2
+TAKEN: Final = -3  # the rule keeps the frame and will `enter` it again, or not
+
+UP: Final = 0  # conditions of a `Station`
+PAUSED: Final = 1
+DOWN: Final = 2
+
+
+class Station(Protocol):
+    """What stands behind a port: it is told that frames arrived, or takes them while it sleeps."""
+
+    touched: bool
+    condition: int
+
+    def touch(self) -> None:
+        """Something was delivered: advance and flush before the instant ends."""
+
+    def hold(self, sink: FrameSink, frame: Frame) -> bool:
+        """Keep a frame that arrived while paused; False if there is no room."""
+
+
+class End(Protocol):
+    """Where a direction delivers."""
+
+    sink: FrameSink | None
+    station: Station | None
+
+
+@final
+class Service(Timer):
+    """Takes frames out of a queue that decides on leaving, one at a time."""
+
+    __slots__ = ("_busy", "_direction", "_frame", "queue", "rate")
+
+    def __init__(self, direction: "Direction", queue: Queue, rate: LineRate) -> None:
+        super().__init__()
+        self._direction: Direction = direction
+        self._busy: bool = False
+        self._frame: Frame | None = None
+        self.queue: Queue = queue
+        self.rate: LineRate = rate
+
+    def offer(self, frame: Frame, now: int) -> None:
+        """Queue one packet; start on it if nothing else is on the wire."""
+        self.queue.enqueue(frame, now)
+        if not self._busy:
+            self._next(now)
+
+    def fire(self, now: int) -> None:
+        """The time has come."""
+        frame = self._frame
+        self._next(now)
+        if frame is not None:
+            self._direction.through(frame, 1, now, 0, 0)
+
+    def _next(self, now: int) -> None:
+        frame = self.queue.dequeue(now)
+        self._frame = frame
+        self._busy = frame is not None
+        if frame is not None:
+            direction = self._direction
+            end = self.rate.finish(now, direction.wire_bytes(frame, 1, 0))
+            direction.scheduler.at(end, self)
+
+
+@final
+class Direction(Timer):
+    """One direction of a wire; it is itself the timer of its deliveries."""
+
+    __slots__ = (
+        "_fifo",
+        "_heap",
+        "_queue",
+        "_rate",
+        "_seq",
+        "_server",
+        "_service",
+        "clock",
+        "end",
+        "exact",
+        "name",
+        "overhead",
+        "rules",
+        "scheduler",
+        "settings",
+        "stages",
+        "statistics",
+    )
+
+    def __init__(
+        self,
+        name: str,
+        clock: ManualClock,
+        scheduler: Scheduler,
+        end: "End",
+        *,
+        overhead: int = 0,
+        exact: bool = False,
+    ) -> None:
+        super().__init__()
+        self.name: str = name
+        self.clock: ManualClock = clock
+        self.scheduler: Scheduler = scheduler
+        self.end: End = end  # where it delivers
+        self.overhead: int = overhead  # bytes per packet beside the frame's own
+        self.exact: bool = exact
+        self.rules: list[Rule] = []
+        self.stages: list[Stage] = []
+        self.statistics: LinkStatistics = LinkStatistics()
+        self.settings: object = None  # what it was built from, kept for its builder
+        self._rate: LineRate | None = None
+        self._queue: Queue = DropTail()
+        self._server: TailDropServer | None = None
+        self._service: Service | None = None
+        self._fifo: deque[tuple[int, int, Frame]] = deque()
+        self._heap: list[tuple[int, int, Frame]] = []
+        self._seq: int = 0
+
+    # -- set-up ---------------------------------------------------------------------------------
+
+    @property
+    def rate(self) -> LineRate | None:
+        """The line rate; None: no serialisation time, and no queue."""
+        return self._rate
+
+    @property
+    def queue(self) -> Queue:
+        """The queue before the line."""
+        return self._queue
+
+    def configure(self, rate: LineRate | None, queue: Queue) -> None:
+        """Set line rate and queue; what already waits in a tail-drop queue keeps its times."""
+        self._rate = rate
+        self._queue = queue
+        queue.statistics = self.statistics
+        self._server = None
+        if self._service is not None and self._service.queue is queue and rate is not None:
+            self._service.rate = rate
+            return
+        self._service = None
+        if rate is not None:
+            if isinstance(queue, DropTail):
+                self._server = TailDropServer(queue, rate)
+            else:
+                self._service = Service(self, queue, rate)
+
+    def set_stages(self, stages: "list[Stage]") -> None:
+        """Put the stages in their order; frames already past keep their times."""
+        self.stages = stages
+        for index, stage in enumerate(stages):
+            stage.bind(self, index)
+
+    def in_flight(self) -> int:
+        """Frames that are on the wire or in its queue."""
+        waiting = len(self._queue) if self._service is not None else 0
+        return len(self._fifo) + len(self._heap) + waiting
+
+    # -- a frame goes in ------------------------------------------------------------------------
+
+    def wire_bytes(self, frame: Frame, packets: int, header: int) -> int:
+        """What the line carries for a frame: repeated headers and framing included."""
+        size = len(frame.data) + (packets - 1) * header
+        if self.overhead:
+            if size < ETHERNET_MINIMUM:
+                size = ETHERNET_MINIMUM
+            size += packets * self.overhead
+        return size
+
+    def push(self, frame: Frame) -> None:
+        """A port sends ``frame`` now."""
+        now = self.clock.time
+        packets, header = packets_of(frame) if frame.gso_size else (1, 0)
+        if packets > 1 and self.exact:
+            for part in self._split(frame):
+                self._ruled(part, 1, 0, now, 0)
+        elif self.rules:
+            self._ruled(frame, packets, header, now, 0)
+        else:
+            self.enter(frame, packets, header, now)
+
+    def _split(self, frame: Frame) -> list[Frame]:
+        self.statistics.splits += 1
+        return split(frame, network_offset(frame), frame.gso_size)
+
+    def _ruled(self, frame: Frame, packets: int, header: int, now: int, first: int) -> None:
+        """Ask the rules from number ``first`` on; the first answer that is not PASS counts."""
+        rules = self.rules
+        for index in range(first, len(rules)):
+            rule = rules[index]
+            if packets > 1 and not rule.trains:
+                for part in self._split(frame):
+                    self._ruled(part, 1, 0, now, index)
+                return
+            verdict = rule.judge(self, frame, now)
+            if verdict == PASS:
+                continue
+            if verdict == DROP:
+                self.statistics.rule_drops += packets
+            elif verdict >= 0:
+                self._count(frame, packets, header)
+                self._arrive(frame, now + verdict)
+            return
+        self.enter(frame, packets, header, now)
+
+    def _count(self, frame: Frame, packets: int, header: int) -> int:
+        size = self.wire_bytes(frame, packets, header)
+        statistics = self.statistics
+        statistics.frames += 1
+        statistics.packets += packets
+        statistics.bytes += size
+        return size
+
+    def enter(self, frame: Frame, packets: int, header: int, now: int) -> None:
+        """Past the rules: into the queue."""
+        size = self._count(frame, packets, header)
+        server = self._server
+        if server is not None:
+            taken = server.room(packets, size, now)
+            if taken >= packets:
+                start = server.free_at if server.free_at > now else now
+                end = server.accept(packets, size, now)
+                each = (end - start) // packets if packets > 1 else 0
+                self.through(frame, packets, end, 0, each)
+                return
+            self.statistics.queue_drops += packets - taken
+            if taken:
+                for part in self._split(frame)[:taken]:
+                    end = server.accept(1, self.wire_bytes(part, 1, 0), now)
+                    self.through(part, 1, end, 0, 0)
+        elif self._service is not None:
+            if packets > 1:
+                for part in self._split(frame):
+                    self._service.offer(part, now)
+            else:
+                self._service.offer(frame, now)
+        else:
+            self.through(frame, packets, now, 0, 0)
+
+    def through(self, frame: Frame, packets: int, when: int, first: int, each: int) -> None:
+        """Through the stages from number ``first`` on; the frame leaves the line at ``when``.
+
+        ``each`` is the time between the packets of a train, so that parts of it get their own.
+        """
+        stages = self.stages
+        index = first
+        while index < len(stages):
+            stage = stages[index]
+            if packets == 1:
+                when = stage.packet(frame, when)
+                if when < 0:
+                    return
+            else:
+                after = stage.train(frame, packets, when)
+                if after < 0:
+                    behind = packets - 1
+                    for part in self._split(frame):
+                        self.through(part, 1, when - behind * each, index, 0)
+                        behind -= 1
+                    return
+                when = after
+            index += 1
+        self._arrive(frame, when)
+
+    # -- a frame comes out ----------------------------------------------------------------------
+
+    def _arrive(self, frame: Frame, when: int) -> None:
+        self._seq += 1
+        fifo = self._fifo
+        if fifo and when < fifo[-1][0]:
+            self.statistics.reordered += 1
+            heappush(self._heap, (when, self._seq, frame))
+        else:
+            fifo.append((when, self._seq, frame))
+        if when < self.deadline:
+            self.scheduler.at(when, self)
+
+    def fire(self, now: int) -> None:
+        """The time has come."""
+        fifo = self._fifo
+        heap = self._heap
+        end = self.end
+        while True:
+            if heap and (not fifo or heap[0] < fifo[0]):
+                if heap[0][0] > now:
+                    break
+                frame = heappop(heap)[2]
+            elif fifo and fifo[0][0] <= now:
+                frame = fifo.popleft()[2]
+            else:
+                break
+            sink = end.sink
+            station = end.station
+            if sink is None:
+                self.statistics.undeliverable += 1
+                continue
+            if station is not None:
+                if station.condition != UP:
+                    if station.condition == DOWN or not station.hold(sink, frame):
+                        self.statistics.undeliverable += 1
+                    continue
+                if not station.touched:
+                    station.touch()
+            self.statistics.delivered += 1
+            sink.receive(frame, now)
+        when = fifo[0][0] if fifo else NEVER
+        if heap and heap[0][0] < when:
+            when = heap[0][0]
+        if when < self.deadline:
+            self.scheduler.at(when, self)
+
+    def clear(self) -> int:
+        """Lose everything on the wire (a cable that is pulled out); returns how many frames."""
+        lost = len(self._fifo) + len(self._heap)
+        self._fifo.clear()
+        self._heap.clear()
+        self.scheduler.cancel(self)
+        self.statistics.rule_drops += lost
+        return lost

@@ -1,0 +1,259 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The driver of virtual time: programs wait, the engine runs, nothing is slept.
+
+Time as programs see it moves in steps of at least 1 us: deadlines are rounded up to a whole
+microsecond, an event loop that turns again and again without time going on gets a step after some
+turns, and a program that does nothing but read the clock gets a step after some reads.  So programs
+that wait "until later than now" come through.
+"""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Final, final
+
+from capas.base.clock import NEVER, SECOND
+from capas.errors import BlockingInLoopError, CapasError
+from capas.host.host import Host
+from capas.sim import virtual_time
+from capas.sim.engine import STEP, Engine, HostNode
+from capas.sim.process import Blocked, Process, describe
+from capas.sockets.driver import Driver
+from capas.transport.endpoint import Endpoint
+
+#: 2026-01-01T00:00:00Z, ns: what the time of day is at time 0 of every world.
+EPOCH: Final = 1_767_225_600 * SECOND
+_STILL_TURNS: Final = 128  # turns of an event loop at one instant before time goes on
+_STILL_READS: Final = 4096  # readings of the clock at one instant before time goes on
+_POLL_EVERY: Final = 64  # turns between looks at genuine descriptors
+
+
+def _whole_steps(deadline: int) -> int:
+    return -(-deadline // STEP) * STEP if deadline < NEVER else NEVER
+
+
+@final
+class SimDriver(Driver):
+    """Makes virtual time pass for the hosts of one world."""
+
+    virtual = True
+
+    def __init__(self, engine: Engine, prepare: Callable[[], None], epoch: int = EPOCH) -> None:
+        self.engine: Engine = engine
+        self.epoch: int = epoch
+        self.nodes: dict[str, HostNode] = {}
+        self._prepare: Callable[[], None] = prepare  # brings routes up to date
+        self._turns: int = 0
+        self._turn_time: int = -1
+        self._reads: int = 0
+        self._read_time: int = -1
+
+    # -- time -----------------------------------------------------------------------------------
+
+    def now(self) -> int:
+        """Virtual time, ns."""
+        return self.engine.clock.time
+
+    def wall(self) -> float:
+        """The time of day of the world, seconds."""
+        return (self.epoch + self.engine.clock.time) / SECOND
+
+    def read(self) -> int:
+        """The time for a program that asks; too many askings at one instant take time."""
+        clock = self.engine.clock
+        if clock.time != self._read_time:
+            self._read_time = clock.time
+            self._reads = 0
+        self._reads += 1
+        if self._reads > _STILL_READS:
+            if self.engine.current is not None:
+                self.sleep(clock.time + STEP)
+            else:
+                clock.time += STEP
+            self._read_time = clock.time  # a program that goes on reading steps each time
+        return clock.time
+
+    def adopt_thread(self) -> None:
+        """The calling thread lives by this world's time."""
+        virtual_time.adopt_thread(self)
+
+    def activate(self) -> AbstractContextManager[None]:
+        """A context in which ``time`` and ``datetime`` tell this world's time to this thread."""
+        return virtual_time.running(self)
+
+    def in_loop(self) -> bool:
+        """Whether an event loop runs in the calling thread."""
+        return asyncio._get_running_loop() is not None
+
+    # -- the Driver contract --------------------------------------------------------------------
+
+    def kick(self, host: Host) -> None:
+        """Flush ``host`` before time goes on."""
+        node = self.nodes.get(host.name)
+        if node is not None and node.host is host:
+            node.touch()
+
+    def wait(self, endpoint: Endpoint, mask: int, deadline: int) -> int:
+        """Let the world run until ``endpoint`` is ready or ``deadline`` has come."""
+        ready = endpoint.readiness & mask
+        if ready or deadline <= self.engine.clock.time:
+            return ready
+        self._wait(
+            _whole_steps(deadline),
+            describe(mask),
+            lambda: bool(endpoint.readiness & mask),
+            endpoint,
+        )
+        return endpoint.readiness & mask
+
+    def sleep(self, deadline: int) -> None:
+        """Let the world run until ``deadline``."""
+        if deadline > self.engine.clock.time:
+            self._wait(_whole_steps(deadline), "sleeps", lambda: False, None)
+
+    def _wait(
+        self, deadline: int, what: str, ready: Callable[[], bool], endpoint: Endpoint | None
+    ) -> None:
+        """Block this thread; ``endpoint`` tells a waiting process when to look again."""
+        if self.in_loop():
+            raise BlockingInLoopError(
+                f"a blocking call ({what}) inside a running event loop would stop the virtual time"
+                " that it waits for: use the loop's own calls, or asyncio.to_thread"
+            )
+        self._prepare()
+        engine = self.engine
+        process = engine.current
+        if process is None:
+            with self.activate():
+                if not engine.run(deadline, ready) and deadline == NEVER:
+                    raise engine.deadlock()
+            return
+        if endpoint is None:
+            process.block(deadline, what, ready)
+            return
+        blocked = Blocked.add(engine, endpoint, process)
+        try:
+            process.block(deadline, what, ready)
+        finally:
+            blocked.remove(endpoint, process)
+
+    def turn(self, deadline: int) -> None:
+        """Let the world run until something concerns an event loop."""
+        engine = self.engine
+        self._prepare()
+        if engine.current is not None:
+            self._turn_in_process(engine.current, deadline)
+            return
+        engine.enter()
+        try:
+            if engine.touched:
+                engine.settle()
+            if deadline <= engine.clock.time:
+                self._turn_now()
+            else:
+                self._turn_until(_whole_steps(deadline))
+            engine.woken = False
+        finally:
+            engine.leave()
+
+    def _turn_now(self) -> None:
+        """What is due now; with a step of time if the loop has turned at this instant for long."""
+        engine = self.engine
+        now = engine.clock.time
+        if now != self._turn_time:
+            self._turn_time = now
+            self._turns = 0
+        self._turns += 1
+        if self._turns > _STILL_TURNS:
+            now += STEP
+            self._turn_time = now
+        if self._turns % _POLL_EVERY == 0:
+            self._poll(0)
+        while not engine.woken:
+            if not engine.step(now):
+                engine.clock.time = max(engine.clock.time, now)
+                break
+
+    def _turn_until(self, deadline: int) -> None:
+        engine = self.engine
+        self._turns += 1
+        if self._turns % _POLL_EVERY == 0:
+            self._poll(0)
+        while not engine.woken:
+            if not engine.step(deadline):
+                if deadline != NEVER:
+                    engine.clock.time = max(engine.clock.time, deadline)
+                elif not self._poll(None):
+                    raise engine.deadlock()
+                break
+
+    def _turn_in_process(self, process: Process, deadline: int) -> None:
+        """The turn of an event loop that runs inside a blocking program."""
+        engine = self.engine
+        engine.turning.append(process)
+        try:
+            if deadline <= engine.clock.time:
+                process.make_runnable()
+                process.park()
+                self._turns += 1
+                if self._turns % _STILL_TURNS == 0:
+                    process.block(engine.clock.time + STEP, "turns its event loop", lambda: False)
+            else:
+                seen = engine.wakes
+                process.block(
+                    _whole_steps(deadline), "waits in its event loop", lambda: engine.wakes != seen
+                )
+        finally:
+            engine.turning.remove(process)
+
+    def _poll(self, timeout: float | None) -> bool:
+        """Look at genuine descriptors, or wait for them when nothing else is left.
+
+        The loop's self-pipe alone is nothing to wait for: in virtual time nobody would write to it.
+        """
+        selector = self.real_selector
+        if selector is None or (timeout is None and len(selector.get_map()) < 2):
+            return False
+        if selector.select(timeout):
+            self.engine.wake()
+            return True
+        return False
+
+    def wake(self) -> None:
+        """Make the turn under way return."""
+        self.engine.wake()
+
+    # -- programs -------------------------------------------------------------------------------
+
+    def spawn(
+        self,
+        function: Callable[[], object],
+        *,
+        host: Host | None = None,
+        name: str = "",
+        report: bool = True,
+    ) -> Process:
+        """Start a blocking program, on ``host`` if given; it runs from the next instant on."""
+        node = None
+        if host is not None:
+            node = self.nodes.get(host.name)
+            if node is None or node.host is not host:
+                raise CapasError(f"host {host.name!r} belongs to another world")
+        name = name or getattr(function, "__qualname__", "program")
+        engine = self.engine
+        return Process(engine, function, name, node, self, report=report)
+
+    def run_blocking(
+        self,
+        host: Host | None,
+        function: Callable[[], object],
+        done: Callable[[object, BaseException | None], None],
+    ) -> bool:
+        """Run ``function`` as a program of its own; always True."""
+
+        def ended(process: Process) -> None:
+            done(process.value, process.error)
+            self.engine.wake()
+
+        self.spawn(function, host=host, report=False).finished.append(ended)
+        return True

@@ -1,0 +1,275 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The event loop below a world: one clock, one heap, and the hosts something happened to.
+
+At each instant all events due are run; then each host that was touched, in the order of touching,
+is advanced and flushed once, its readiness is told to whoever waits, and its one timer is armed
+anew.  Nothing ticks and nobody looks at hosts to which nothing happened.
+
+Programs written in blocking style are `Process`es (see `capas.sim.process`): exactly one thread
+runs at a time, so the order of everything is that of the heap.
+"""
+
+import asyncio
+import sys
+import threading
+from _thread import allocate_lock
+from collections import deque
+from collections.abc import Callable
+from types import FrameType
+from typing import TYPE_CHECKING, Final, final
+
+from capas.base.clock import NEVER, US, ManualClock, Scheduler, Timer
+from capas.base.frame import Frame
+from capas.errors import CapasError, DeadlockError
+from capas.host.host import Host
+from capas.link.link import FrameSink
+from capas.sim.direction import PAUSED, UP
+
+if TYPE_CHECKING:
+    from capas.sim.process import Process
+
+STEP: Final = US  # ns; the smallest step of time that programs see
+_STILL_LIMIT: Final = 1_000_000  # turns of the engine without time going on before it gives up
+_INBOX_LIMIT: Final = 4096  # frames kept for a paused host (a network card's ring)
+
+
+@final
+class HostNode(Timer):
+    """A host in a world; it is itself the timer of the host's next deadline."""
+
+    __slots__ = (
+        "condition",
+        "engine",
+        "host",
+        "inbox",
+        "killed",
+        "overflows",
+        "processes",
+        "touched",
+    )
+
+    def __init__(self, engine: "Engine", host: Host) -> None:
+        super().__init__()
+        self.engine: Engine = engine
+        self.host: Host = host
+        self.touched: bool = False
+        self.condition: int = UP
+        self.inbox: deque[tuple[FrameSink, Frame]] = deque()
+        self.overflows: int = 0  # frames a paused host had no room for
+        self.processes: list[Process] = []
+        self.killed: list[Callable[[], None]] = []  # called when the host loses power
+
+    def touch(self) -> None:
+        """Settle this host before the instant ends."""
+        if not self.touched:
+            self.touched = True
+            self.engine.touched.append(self)
+
+    def fire(self, now: int) -> None:
+        """The time has come."""
+        self.touch()
+
+    def hold(self, sink: FrameSink, frame: Frame) -> bool:
+        """Keep a frame that arrived during a pause."""
+        if len(self.inbox) >= _INBOX_LIMIT:
+            self.overflows += 1
+            return False
+        self.inbox.append((sink, frame))
+        return True
+
+    def resume(self, now: int) -> None:
+        """End a pause: what came meanwhile is received now."""
+        if self.condition == PAUSED:
+            self.condition = UP
+            while self.inbox:
+                sink, frame = self.inbox.popleft()
+                frame.time = now
+                sink.receive(frame, now)
+            self.touch()
+            for process in self.processes:
+                process.make_runnable()
+
+
+@final
+class Engine:
+    """Runs events, hosts and processes in virtual time.
+
+    ``woken``    somebody was told of readiness since it was last cleared; ``wakes`` counts them
+    ``current``  the process that runs; None: the thread that drives the engine
+    ``checks``   called after each instant (invariants, conditions of faults)
+    """
+
+    def __init__(self) -> None:
+        self.clock: ManualClock = ManualClock()
+        self.scheduler: Scheduler = Scheduler()
+        self.touched: list[HostNode] = []
+        self.runnable: deque[Process] = deque()
+        self.processes: list[Process] = []
+        self.current: Process | None = None
+        self.turning: list[Process] = []  # processes whose event loop waits in `turn`
+        self.checks: list[Callable[[], None]] = []
+        self.woken: bool = False
+        self.wakes: int = 0
+        self.baton = allocate_lock()  # held, but at the moment a process hands back
+        self.baton.acquire()
+        self._still: int = 0
+        self._thread: int = 0
+        self._depth: int = 0
+
+    def enter(self) -> None:
+        """This thread drives the engine; it must be the only one that does."""
+        me = threading.get_ident()
+        if self._depth and self._thread != me:
+            raise CapasError(
+                "another thread runs this world: start threads of a world by world.thread()"
+            )
+        self._thread = me
+        self._depth += 1
+
+    def leave(self) -> None:
+        """End of `enter`."""
+        self._depth -= 1
+
+    def settle(self) -> None:
+        """Advance and flush every touched host, tell who waits, arm timers."""
+        now = self.clock.time
+        rounds = 0
+        woken = False
+        while self.touched:
+            batch = self.touched
+            self.touched = []
+            rounds += 1
+            if rounds > _STILL_LIMIT:
+                raise CapasError(f"host {batch[0].host.name!r} always has more to do at {now} ns")
+            for node in batch:
+                node.touched = False
+                if node.condition:
+                    continue
+                host = node.host
+                if host.next_deadline() <= now:
+                    host.advance(now)
+                host.flush(now)
+                for endpoint in host.take_ready():
+                    watcher = endpoint.watcher
+                    if watcher is not None:
+                        woken = True
+                        watcher.endpoint_ready(endpoint)
+                deadline = host.next_deadline()
+                if deadline <= now:
+                    node.touch()
+                elif deadline != node.deadline:
+                    self.scheduler.at(deadline, node)
+        if woken:
+            self.wake()
+
+    def wake(self) -> None:
+        """Event loops look at what happened."""
+        self.woken = True
+        self.wakes += 1
+        for process in self.turning:
+            process.make_runnable()
+
+    def step(self, limit: int) -> bool:
+        """Run one instant not later than ``limit``; False if there is nothing to do until then."""
+        if self.touched:
+            self.settle()
+        if self.runnable:
+            self._run_processes()
+        else:
+            when = self.scheduler.next_deadline()
+            if when > limit:
+                return False
+            clock = self.clock
+            if when > clock.time:
+                clock.time = when
+                self._still = 0
+            else:
+                self._still += 1
+                if self._still > _STILL_LIMIT:
+                    raise CapasError(
+                        f"time stands still at {clock.time} ns: events cause each other without"
+                        " delay (a link without delay and rate, or a program that never waits)"
+                    )
+            self.scheduler.run_due(clock.time)
+            self.settle()
+        if self.checks:
+            for check in self.checks:
+                check()
+        return True
+
+    def run(self, deadline: int, stop: Callable[[], bool] | None) -> bool:
+        """Run until ``stop()`` or ``deadline``; False if nothing is left to happen before either.
+
+        Time stands at ``deadline`` afterwards, unless that is NEVER or ``stop()`` came first.
+        """
+        self.enter()
+        try:
+            while stop is None or not stop():
+                if not self.step(deadline):
+                    if deadline == NEVER:
+                        return False
+                    self.clock.time = max(self.clock.time, deadline)
+                    return stop is None
+            return True
+        finally:
+            self.leave()
+
+    def _run_processes(self) -> None:
+        """Give the baton to each process that can go on, in the order of waking."""
+        for _ in range(len(self.runnable)):
+            process = self.runnable.popleft()
+            process.resume()
+            if self.touched:
+                self.settle()
+
+    # -- who waits ------------------------------------------------------------------------------
+
+    def waiting(self) -> list[str]:
+        """One line for each program that waits, saying where."""
+        lines = [
+            f"{process.name}: {process.waits_for()}"
+            for process in self.processes
+            if not process.done
+        ]
+        loop = asyncio._get_running_loop()
+        if loop is not None:
+            tasks = sorted(asyncio.all_tasks(loop), key=_task_order)
+            lines += [f"task {task.get_name()}: {_task_place(task)}" for task in tasks]
+        return lines
+
+    def deadlock(self) -> DeadlockError:
+        """The error that says who waits for what can never happen."""
+        lines = self.waiting() or ["nobody waits for anything that could still happen"]
+        return DeadlockError(
+            f"deadlock at {self.clock.time / 1e9:.6f} s of virtual time: nothing is ready and"
+            " nothing is scheduled\n  " + "\n  ".join(lines)
+        )
+
+
+def _task_order(task: "asyncio.Task[object]") -> tuple[int, str]:
+    name = task.get_name()
+    return len(name), name
+
+
+def _task_place(task: "asyncio.Task[object]") -> str:
+    stack = task.get_stack(limit=1)
+    coroutine = getattr(task.get_coro(), "__qualname__", "?")
+    return f"{coroutine}, {frame_place(stack[-1])}" if stack else str(coroutine)
+
+
+def frame_place(frame: FrameType) -> str:
+    """Where a Python frame stands."""
+    code = frame.f_code
+    return f"{code.co_filename}:{frame.f_lineno} in {code.co_name}"
+
+
+def thread_place(ident: int) -> str:
+    """Where a blocked thread stands, in the innermost frame that is not capas's or threading's."""
+    frame = sys._current_frames().get(ident)
+    own = __name__.partition(".")[0] + "."
+    while frame is not None:
+        module = frame.f_globals.get("__name__", "")
+        if not module.startswith(own) and module != "threading" and module != "socket":
+            return frame_place(frame)
+        frame = frame.f_back
+    return "?"

@@ -1,0 +1,317 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The time that programs see: ``time``, ``datetime`` and ``time.sleep`` in a virtual world.
+
+While at least one world runs, the functions of ``time`` and the classes of ``datetime`` are
+replaced by ones that ask which world the calling *thread* belongs to, and give the real time to
+threads that belong to none.  Names that modules took by ``from time import ...`` are found and replaced too,
+except in modules that wait on real locks.  When the last world stops running all is as before, also
+after an exception; a stand-in that somebody kept goes on working and tells the real time.
+"""
+
+import datetime
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any, Final, Protocol
+
+_SECOND: Final = 1_000_000_000
+
+
+class TimeSource(Protocol):
+    """A world, seen by its programs."""
+
+    epoch: int  # ns since the Unix epoch at time 0 of the world
+
+    def read(self) -> int:
+        """The time of the world, ns, for a program that asks."""
+
+    def sleep(self, deadline: int) -> None:
+        """Block the calling program."""
+
+    def adopt_thread(self) -> None:
+        """The calling thread belongs to this world."""
+
+    def activate(self) -> Any:
+        """A context manager: this world runs in the calling thread."""
+
+
+class _Here(threading.local):
+    source: TimeSource | None = None
+
+
+_here: Final = _Here()
+
+_real_time: Final = time.time
+_real_time_ns: Final = time.time_ns
+_real_monotonic: Final = time.monotonic
+_real_monotonic_ns: Final = time.monotonic_ns
+_real_perf_counter: Final = time.perf_counter
+_real_perf_counter_ns: Final = time.perf_counter_ns
+_real_sleep: Final = time.sleep
+_real_gmtime: Final = time.gmtime
+_real_localtime: Final = time.localtime
+_real_ctime: Final = time.ctime
+_real_asctime: Final = time.asctime
+_real_strftime: Final = time.strftime
+_real_datetime: Final = datetime.datetime
+_real_date: Final = datetime.date
+
+
+def current() -> TimeSource | None:
+    """The world that the calling thread belongs to."""
+    return _here.source
+
+
+def _wall_ns(source: TimeSource) -> int:
+    return source.epoch + source.read()
+
+
+def _time() -> float:
+    source = _here.source
+    return _real_time() if source is None else _wall_ns(source) / _SECOND
+
+
+def _time_ns() -> int:
+    source = _here.source
+    return _real_time_ns() if source is None else _wall_ns(source)
+
+
+def _monotonic() -> float:
+    source = _here.source
+    return _real_monotonic() if source is None else source.read() / _SECOND
+
+
+def _monotonic_ns() -> int:
+    source = _here.source
+    return _real_monotonic_ns() if source is None else source.read()
+
+
+def _perf_counter() -> float:
+    source = _here.source
+    return _real_perf_counter() if source is None else source.read() / _SECOND
+
+
+def _perf_counter_ns() -> int:
+    source = _here.source
+    return _real_perf_counter_ns() if source is None else source.read()
+
+
+def _sleep(seconds: float) -> None:
+    source = _here.source
+    if source is None:
+        _real_sleep(seconds)
+        return
+    if seconds < 0:
+        raise ValueError("sleep length must be non-negative")
+    if seconds:
+        source.sleep(source.read() + round(seconds * _SECOND))
+
+
+def _gmtime(seconds: float | None = None) -> time.struct_time:
+    return _real_gmtime(_time() if seconds is None else seconds)
+
+
+def _localtime(seconds: float | None = None) -> time.struct_time:
+    return _real_localtime(_time() if seconds is None else seconds)
+
+
+def _ctime(seconds: float | None = None) -> str:
+    return _real_ctime(_time() if seconds is None else seconds)
+
+
+def _asctime(t: Any = None) -> str:
+    return _real_asctime(_localtime() if t is None else t)
+
+
+def _strftime(format: str, t: Any = None) -> str:
+    return _real_strftime(format, _localtime() if t is None else t)
+
+
+class _DateMeta(type):
+    """Objects of the genuine class are instances of the stand-in, and its subclasses subclasses."""
+
+    real: type
+
+    def __instancecheck__(cls, instance: object) -> bool:
+        if "real" in cls.__dict__:
+            return isinstance(instance, cls.real)
+        return super().__instancecheck__(instance)
+
+    def __subclasscheck__(cls, subclass: type) -> bool:
+        if "real" in cls.__dict__:
+            return issubclass(subclass, cls.real)
+        return super().__subclasscheck__(subclass)
+
+
+class VirtualDate(datetime.date, metaclass=_DateMeta):
+    """``datetime.date`` whose today is the world's; it makes genuine dates."""
+
+    real = _real_date
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        """A genuine object."""
+        if cls is VirtualDate:
+            return _real_date(*args, **kwargs)
+        return super().__new__(cls, *args, **kwargs)
+
+    @classmethod
+    def today(cls) -> Any:
+        """The date of the world the thread belongs to."""
+        return cls.fromtimestamp(_time())
+
+
+class VirtualDatetime(datetime.datetime, metaclass=_DateMeta):
+    """``datetime.datetime`` whose now is the world's; it makes genuine datetimes."""
+
+    real = _real_datetime
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        """A genuine object."""
+        if cls is VirtualDatetime:
+            return _real_datetime(*args, **kwargs)
+        return super().__new__(cls, *args, **kwargs)
+
+    @classmethod
+    def now(cls, tz: datetime.tzinfo | None = None) -> Any:
+        """The time of the world the thread belongs to."""
+        return cls.fromtimestamp(_time(), tz)
+
+    @classmethod
+    def today(cls) -> Any:
+        """As `now`, in local time."""
+        return cls.fromtimestamp(_time())
+
+    @classmethod
+    def utcnow(cls) -> Any:
+        """As `now`, in UTC without saying so."""
+        return cls.fromtimestamp(_time(), datetime.UTC).replace(tzinfo=None)
+
+
+VirtualDate.__name__ = VirtualDate.__qualname__ = "date"
+VirtualDatetime.__name__ = VirtualDatetime.__qualname__ = "datetime"
+for _class in (VirtualDate, VirtualDatetime):
+    _class.__module__ = "datetime"
+
+_STAND_INS: Final[list[tuple[ModuleType, str, Any, Any]]] = [
+    (time, "time", _real_time, _time),
+    (time, "time_ns", _real_time_ns, _time_ns),
+    (time, "monotonic", _real_monotonic, _monotonic),
+    (time, "monotonic_ns", _real_monotonic_ns, _monotonic_ns),
+    (time, "perf_counter", _real_perf_counter, _perf_counter),
+    (time, "perf_counter_ns", _real_perf_counter_ns, _perf_counter_ns),
+    (time, "sleep", _real_sleep, _sleep),
+    (time, "gmtime", _real_gmtime, _gmtime),
+    (time, "localtime", _real_localtime, _localtime),
+    (time, "ctime", _real_ctime, _ctime),
+    (time, "asctime", _real_asctime, _asctime),
+    (time, "strftime", _real_strftime, _strftime),
+    (datetime, "datetime", _real_datetime, VirtualDatetime),
+    (datetime, "date", _real_date, VirtualDate),
+]
+
+#: Modules that measure real waiting, or must not notice: by name, with all below them.
+_LEFT_ALONE: Final = (
+    "_pydatetime",
+    "_pytest",
+    "_strptime",
+    "_thread",
+    "capas",
+    "concurrent",
+    "coverage",
+    "datetime",
+    "execnet",
+    "faulthandler",
+    "hypothesis",
+    "multiprocessing",
+    "pluggy",
+    "pytest",
+    "pytest_timeout",
+    "queue",
+    "selectors",
+    "subprocess",
+    "threading",
+    "time",
+    "xdist",
+)
+
+_lock: Final = threading.Lock()
+_users: Final[list[TimeSource]] = []  # one entry per world and thread that runs
+_known: dict[str, ModuleType] = {}  # modules looked through
+_taken: list[tuple[ModuleType, str, Any, Any]] = []  # names of ours found in them
+
+
+def _look_through_modules() -> None:
+    """Find names taken by ``from time import ...`` in modules not seen before."""
+    by_id = {id(real): (real, fake) for _, _, real, fake in _STAND_INS}
+    for name, module in list(sys.modules.items()):
+        if not isinstance(module, ModuleType) or _known.get(name) is module:
+            continue
+        _known[name] = module
+        if name.partition(".")[0] in _LEFT_ALONE:
+            continue
+        for attribute, value in list(vars(module).items()):
+            found = by_id.get(id(value))
+            if found is not None:
+                _taken.append((module, attribute, *found))
+
+
+def _replace(to_virtual: bool) -> None:
+    for module, name, real, fake in [*_STAND_INS, *_taken]:
+        old, new = (real, fake) if to_virtual else (fake, real)
+        if getattr(module, name, None) is old:
+            setattr(module, name, new)
+
+
+def _begin(source: TimeSource) -> None:
+    with _lock:
+        _users.append(source)
+        if len(_users) == 1:
+            _look_through_modules()
+            _replace(True)
+
+
+def _end(source: TimeSource) -> None:
+    with _lock:
+        _users.remove(source)
+        if not _users:
+            _replace(False)
+
+
+def adopt_thread(source: TimeSource) -> None:
+    """The calling thread lives by the time of ``source`` from now on."""
+    _here.source = source
+
+
+@contextmanager
+def running(source: TimeSource) -> Iterator[None]:
+    """While the block runs, the calling thread lives by the time of ``source``."""
+    before = _here.source
+    if before is source:
+        yield
+        return
+    _begin(source)
+    _here.source = source
+    try:
+        yield
+    finally:
+        _here.source = before
+        _end(source)
+
+
+@contextmanager
+def real_time() -> Iterator[None]:
+    """While the block runs, the calling thread lives by the machine's time."""
+    before = _here.source
+    _here.source = None
+    try:
+        yield
+    finally:
+        _here.source = before
+
+
+Reader = Callable[[], float]
+wall_clock: Final[Reader] = _real_time
+stopwatch: Final[Reader] = _real_perf_counter
