@@ -8,13 +8,16 @@ DEFEND_INTERVAL, and never given up (RFC 5227 §2.4 c).
 """
 
 from collections.abc import Callable
-from typing import Final, final
+from typing import TYPE_CHECKING, Final, final
 
 from capas.base.clock import NEVER, SECOND, Timer
 from capas.base.frame import Frame
-from capas.link.interface import PREFERRED, TENTATIVE, Interface, InterfaceAddress
+from capas.link.parts import PREFERRED, TENTATIVE, InterfaceAddress
 from capas.wire.address import ANY4, BROADCAST_MAC, ZERO_MAC, Prefix, text
 from capas.wire.ethernet import ARP_REPLY, ARP_REQUEST, TYPE_ARP, Arp, is_group
+
+if TYPE_CHECKING:
+    from capas.link.interface import Interface
 
 PROBE_WAIT: Final = SECOND  # RFC 5227 §1.1: initial random delay, at most
 PROBE_MIN: Final = SECOND  # between probes, at least
@@ -45,17 +48,18 @@ class AddressWatch(Timer):
 
 @final
 class ArpLayer:
-    """ARP on one interface; registers itself as EtherType 0x0806 and as the IPv4 solicitor.
+    """ARP on one interface, which makes it: handler of EtherType 0x0806 and solicitor for IPv4.
 
     ``conflict(address, now)``  told when another station uses one of our addresses
     """
 
-    def __init__(self, interface: Interface) -> None:
+    def __init__(self, interface: "Interface") -> None:
         self.interface: Interface = interface
         self.watches: dict[bytes, AddressWatch] = {}
         self.conflict: Callable[[InterfaceAddress, int], None] | None = None
-        interface.handlers[TYPE_ARP] = self
-        interface.neighbors4.solicit = self.solicit
+        if interface.ethernet:
+            interface.handlers[TYPE_ARP] = self
+            interface.neighbors4.solicit = self.solicit
 
     # -- own addresses ----------------------------------------------------------------------------
 
@@ -131,7 +135,7 @@ class ArpLayer:
 
     # -- answers ----------------------------------------------------------------------------------
 
-    def receive(self, interface: Interface, frame: Frame, l3: int, now: int) -> None:
+    def receive(self, interface: "Interface", frame: Frame, l3: int, now: int) -> None:
         """An ARP message (untrusted) starts at ``l3``."""
         message = Arp.parse(frame.data, l3)
         if message is None:
@@ -172,9 +176,18 @@ class ArpLayer:
                 return own.state != TENTATIVE
         return False
 
+    def _watch(self, address: bytes) -> AddressWatch | None:
+        """What is known about an own address; None for the addresses of others."""
+        watch = self.watches.get(address)
+        if watch is None:
+            for own in self.interface.addresses:
+                if own.address == address:
+                    watch = self.watches[address] = AddressWatch(self, own)
+        return watch
+
     def _conflicts(self, message: Arp, now: int) -> bool:
         """RFC 5227 §2.1.1 and §2.4; True if nothing else should be done with the message."""
-        watch = self.watches.get(message.sender)
+        watch = self._watch(message.sender)
         if watch is None and message.is_probe():
             # somebody probes for what we probe for: both must step back
             watch = self.watches.get(message.target)

@@ -21,6 +21,7 @@ from capas.base.events import Counters, Tracer
 from capas.base.frame import CSUM_PARTIAL, Frame, Offload
 from capas.base.rng import Rng
 from capas.link import offload as software
+from capas.link.arp import ArpLayer
 from capas.link.link import Link, Medium
 from capas.link.neighbor import NeighborTable, Pending
 from capas.link.parts import (
@@ -72,6 +73,7 @@ class Interface:
 
     ``handlers``     network layers by EtherType, registered by the host
     ``groups``       multicast groups joined (`Groups`)
+    ``arp``          ARP; told of IPv4 addresses added and removed
     ``vlans``        sinks of 802.1Q tagged frames by VLAN id (`capas.link.vlan`)
     ``promiscuous``  frames for other MACs are passed up as well
     ``unreachable``  called with (interface, packet, now) for a packet whose next hop did not answer
@@ -80,6 +82,7 @@ class Interface:
 
     __slots__ = (
         "addresses",
+        "arp",
         "caps",
         "config",
         "counters",
@@ -140,6 +143,7 @@ class Interface:
         self.unreachable: Callable[[Interface, bytes, int], None] | None = None
         self.neighbors4: NeighborTable = self._neighbors(TYPE_IPV4, "neighbors4")
         self.neighbors6: NeighborTable = self._neighbors(TYPE_IPV6, "neighbors6")
+        self.arp: ArpLayer = ArpLayer(self)
         link.sink = self
 
     def _neighbors(self, ethertype: int, name: str) -> NeighborTable:

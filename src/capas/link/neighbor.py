@@ -51,7 +51,10 @@ class Pending:
 
     def __init__(self, packet: bytes, offload: Offload | None) -> None:
         self.packet: bytes = packet
-        self.offload: Offload | None = offload
+        self.offload: Offload | None = None
+        if offload is not None:  # a copy: whoever sent it may use its own again
+            o = offload
+            self.offload = Offload(o.csum_start, o.csum_offset, o.gso_type, o.gso_size)
 
 
 @final
@@ -253,7 +256,7 @@ class NeighborTable:
                 entry.is_router = was_router  # §7.2.5 I: nothing else of the message counts
         else:
             moved = mac is not None and mac != entry.mac
-            if mac is not None and moved:
+            if moved and mac is not None:
                 self.counters.add("link.neighbor_moved")
                 self._set_mac(entry, mac)
             if solicited:

@@ -16,7 +16,6 @@ from capas.base.frame import (
     Frame,
 )
 from capas.base.rng import Rng
-from capas.link.arp import ArpLayer
 from capas.link.interface import Interface, InterfaceAddress
 from capas.link.link import Link, LinkCaps
 from capas.wire import address as addr
@@ -103,7 +102,7 @@ def udp(payload: bytes, *, v6: bool = False, gso: int = 0, port: int = 53) -> Fr
     """A CSUM_PARTIAL frame with one datagram, or a super-frame if ``gso``."""
     src, dst = (A6, B6) if v6 else (A4, B4)
     start = plain_sum(pseudo(src, dst, 17, 8 + len(payload)))
-    data = ip(struct.pack("!HHHH", 5353, port, 8 + len(payload), start) + payload, 17, v6)
+    data = ip(struct.pack("!HHHH", 40_000, port, 8 + len(payload), start) + payload, 17, v6)
     link = ETH6 if v6 else ETH4
     kind = GSO_UDP_L4 if gso else 0
     return Frame(link + data, 0, CSUM_PARTIAL, 14 + (40 if v6 else 20), 6, kind, gso)
@@ -176,7 +175,7 @@ class Station:
             self.scheduler,
             Rng(n),
         )
-        self.arp = ArpLayer(self.interface)
+        self.arp = self.interface.arp
         self.upper4, self.upper6 = Upper(), Upper()
         self.interface.handlers[0x0800] = self.upper4
         self.interface.handlers[0x86DD] = self.upper6

@@ -245,3 +245,10 @@ def test_six_addresses_and_media_without_macs_are_not_arps_business() -> None:
     s = Station(1)
     s.arp.address_added(InterfaceAddress(bytes(16), 64), 0)
     assert messages(s) == []
+
+
+def test_conflicts_are_seen_without_an_announcement() -> None:
+    s = Station(1)
+    give(s, Arp.request(PEER, s.address, s.address))
+    assert [m for _, m in messages(s)] == [Arp.request(s.mac, s.address, s.address)]
+    assert s.counters.get("arp.conflict") == 1

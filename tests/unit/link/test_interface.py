@@ -261,3 +261,13 @@ def test_ethernet_padding_stays_for_the_network_layer_to_cut() -> None:
     s = Station(1)
     s.interface.receive(Frame(ETH4[6:12] + ETH4[:6] + b"\x08\0" + bytes(46)), 0)
     assert len(s.upper4.packets[0]) == 46
+
+
+def test_a_waiting_packet_keeps_the_facts_it_was_sent_with() -> None:
+    a, b = Station(1, LinkCaps(csum=True)), Station(2)
+    offload = Offload(20, 16)
+    packet = tcp(b"x", l2=False)
+    a.interface.send(b.address, 0x0800, (packet.data,), offload, 0)
+    offload.csum_start = 99  # the sender uses its object for the next packet
+    exchange(a, b, 0)
+    assert b.upper4.frames[0].csum_start == 34
