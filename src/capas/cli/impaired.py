@@ -10,8 +10,6 @@ frame wears one of zeros while it is on the cable.
 """
 
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final, final
 
 from capas.base.clock import ManualClock, Scheduler
@@ -20,10 +18,9 @@ from capas.base.frame import CSUM_PARTIAL, Frame
 from capas.base.rng import Rng
 from capas.link.link import FrameSink, Link, Medium
 from capas.real.device import Device
-from capas.sim.impairments import Corrupt, Delay, Duplicate, Jitter, Loss, Reorder, Stage
-from capas.sim.queues import DropTail
-from capas.sim.rates import line_rate
-from capas.sim.wire import Direction, LinkStatistics, WirePort
+from capas.sim.direction import Direction, Station
+from capas.sim.links import LinkSettings, build
+from capas.sim.statistics import LinkStatistics
 
 _BUSY_LIMIT: Final = 1000  # frames kept for a device that is busy
 _HEADER: Final = 14
@@ -31,40 +28,13 @@ _COVER4: Final = bytes(12) + b"\x08\x00"
 _COVER6: Final = bytes(12) + b"\x86\xdd"
 
 
-@dataclass(frozen=True, slots=True)
-class Impairments:
-    """What happens to each direction; the words are those of ``World.link``."""
+@final
+class _End:
+    """Where a direction delivers."""
 
-    loss: str = "0"
-    delay: str = "0s"
-    jitter: str = "0s"
-    reorder: str = "0"
-    duplicate: str = "0"
-    corrupt: str = "0"
-    rate: str | None = None
-    queue: int = 1000
-    seed: int = 0
-
-    def any(self) -> bool:
-        """Whether there is anything to do."""
-        return self != Impairments(seed=self.seed, queue=self.queue)
-
-    def stages(self) -> Sequence[Stage]:
-        """New stages in the order a packet meets them."""
-        found: list[Stage] = []
-        if (loss := Loss(self.loss)).gap.p:
-            found.append(loss)
-        if (duplicate := Duplicate(self.duplicate)).gap.p:
-            found.append(duplicate)
-        if (corrupt := Corrupt(self.corrupt)).gap.p:
-            found.append(corrupt)
-        if (delay := Delay(self.delay)).delay:
-            found.append(delay)
-        if (jitter := Jitter(self.jitter)).jitter:
-            found.append(jitter)
-        if (reorder := Reorder(self.reorder, hold=0.01)).gap.p:
-            found.append(reorder)
-        return found
+    def __init__(self) -> None:
+        self.sink: FrameSink | None = None
+        self.station: Station | None = None
 
 
 @final
@@ -112,37 +82,34 @@ class _Inlet:
 class ImpairedLink(Link):
     """The link of an interface whose frames cross a bad cable to ``device``."""
 
-    def __init__(self, device: Device, impairments: Impairments, scheduler: Scheduler) -> None:
+    def __init__(
+        self, device: Device, settings: LinkSettings, scheduler: Scheduler, seed: int = 0
+    ) -> None:
         self.device = device
         self.caps = device.caps
         self.bare = device.caps.medium is not Medium.ETHERNET
         self.clock = ManualClock()
         self._sink: FrameSink | None = None
-        mtu = device.caps.mtu
-        self._out_port = WirePort("device", mtu, True)
-        self._in_port = WirePort("host", mtu, True)
-        self.out = Direction("host>device", self.clock, scheduler, self._out_port)
-        self.incoming = Direction("device>host", self.clock, scheduler, self._in_port)
+        self._near = _End()
         self._outlet = _Outlet(device, self.bare)
-        self._out_port.sink = self._outlet
+        far = _End()
+        far.sink = self._outlet
+        self.out = Direction("host>device", self.clock, scheduler, far)
+        self.incoming = Direction("device>host", self.clock, scheduler, self._near)
         device.sink = _Arrivals(self)
-        root = Rng(impairments.seed)
+        rng = Rng(seed)
         for direction in (self.out, self.incoming):
-            direction.configure(line_rate(impairments.rate), DropTail(impairments.queue))
-            stages = list(impairments.stages())
-            for stage in stages:
-                stage.seed(root.stream(f"wire:{direction.name}:{stage.name}"))
-            direction.set_stages(stages)
+            build(direction, settings, rng)
 
     @property
-    def sink(self) -> FrameSink | None:  # type: ignore[override]
+    def sink(self) -> FrameSink | None:
         """The interface."""
         return self._sink
 
     @sink.setter
     def sink(self, sink: FrameSink | None) -> None:
         self._sink = sink
-        self._in_port.sink = None if sink is None else _Inlet(sink, self.bare)
+        self._near.sink = None if sink is None else _Inlet(sink, self.bare)
 
     def transmit(self, frame: Frame) -> bool:
         """Onto the cable; what does not fit its queue is lost there."""

@@ -6,25 +6,30 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from capas.cli.impaired import Impairments
 from capas.cli.main import complain
 from capas.errors import CapasError, ConfigurationError
+from capas.sim.links import LinkSettings
 from capas.sim.units import chance, rate_bytes, time_ns
 from capas.wire.address import parse, parse_interface, parse_mac
 from capas.wire.address import text as address_text
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+if TYPE_CHECKING:
+    ParamType = click.ParamType[Any]
+else:
+    ParamType = click.ParamType  # generic since click 8.2 or so
+
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells say
 
 
-class InterfaceAddressType(click.ParamType):
+class InterfaceAddressType(ParamType):
     """ADDRESS/LENGTH, of either family."""
 
     name = "address/length"
@@ -41,7 +46,7 @@ class InterfaceAddressType(click.ParamType):
         return f"{address_text(packed)}/{length}"
 
 
-class AddressType(click.ParamType):
+class AddressType(ParamType):
     """An address of either family."""
 
     name = "address"
@@ -54,7 +59,7 @@ class AddressType(click.ParamType):
             self.fail(f"{value!r} is not an IPv4 or IPv6 address", param, ctx)
 
 
-class MacType(click.ParamType):
+class MacType(ParamType):
     """A MAC address."""
 
     name = "mac"
@@ -74,7 +79,7 @@ class MacType(click.ParamType):
         return mac
 
 
-class QuantityType(click.ParamType):
+class QuantityType(ParamType):
     """Text that one of the simulator's readers of quantities understands."""
 
     def __init__(self, name: str, read: Callable[[Any, str], object]) -> None:
@@ -129,23 +134,18 @@ class DeviceOptions:
     seed: int
     pcap: str | None
 
-    def impairments(self) -> Impairments:
-        """The bad cable asked for."""
-        return Impairments(
-            _quantity(self.loss),
-            _quantity(self.delay),
-            _quantity(self.jitter),
-            _quantity(self.reorder),
-            _quantity(self.duplicate),
-            _quantity(self.corrupt),
-            None if self.rate is None else _quantity(self.rate),
-            seed=self.seed,
+    def cable(self) -> LinkSettings | None:
+        """The bad cable asked for; None: none."""
+        settings = LinkSettings(
+            rate=None if self.rate is None else _number(self.rate),
+            delay=_number(self.delay),
+            jitter=_number(self.jitter),
+            loss=_number(self.loss),
+            reorder=_number(self.reorder),
+            duplicate=_number(self.duplicate),
+            corrupt=_number(self.corrupt),
         )
-
-
-def _quantity(text: str) -> Any:
-    """A number where the text is one."""
-    return _number(text)
+        return None if settings == LinkSettings() else settings
 
 
 _DEVICE = (

@@ -60,9 +60,9 @@ class Station:
         self.driver.ports.on_gone = self._vanished
         self.impaired: ImpairedLink | None = None
         link: Link = self.device
-        impairments = options.impairments()
-        if impairments.any():
-            self.impaired = ImpairedLink(self.device, impairments, self.driver.scheduler)
+        cable = options.cable()
+        if cable is not None:
+            self.impaired = ImpairedLink(self.device, cable, self.driver.scheduler, options.seed)
             link = self.impaired
         self.host: Host = self.driver.host("capas", config)
         for server in options.nameserver:

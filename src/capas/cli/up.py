@@ -19,6 +19,7 @@ from capas.application.services import WELL_KNOWN
 from capas.application.serving import Service
 from capas.cli.options import (
     DeviceOptions,
+    ParamType,
     StoppedError,
     device_options,
     json_option,
@@ -47,7 +48,7 @@ class Serve:
     path: str
 
 
-class ServeType(click.ParamType):
+class ServeType(ParamType):
     """NAME[:PORT][=PATH]."""
 
     name = "service"
