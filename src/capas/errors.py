@@ -6,6 +6,8 @@ subclasses).  The classes here are for what ``socket`` has no word for: a world 
 wrongly, a program that waits for what can never happen.
 """
 
+import errno
+
 
 class CapasError(Exception):
     """Base of all errors that are capas's own."""
@@ -25,3 +27,23 @@ class BlockingInLoopError(CapasError, RuntimeError):
 
 class DeviceError(CapasError, OSError):
     """A TAP, TUN or pipe could not be opened: the text says why and what to do."""
+
+
+_MESSAGES = {
+    errno.EPIPE: "Broken pipe",
+    errno.ECONNRESET: "Connection reset by peer",
+    errno.ECONNREFUSED: "Connection refused",
+    errno.ECONNABORTED: "Software caused connection abort",
+    errno.ETIMEDOUT: "Connection timed out",
+    errno.EHOSTUNREACH: "No route to host",
+    errno.ENETUNREACH: "Network is unreachable",
+    errno.EADDRINUSE: "Address already in use",
+    errno.EADDRNOTAVAIL: "Cannot assign requested address",
+    errno.ENOBUFS: "No buffer space available",
+    errno.EMSGSIZE: "Message too long",
+}
+
+
+def os_error(number: int) -> OSError:
+    """The OSError (subclass) that CPython's ``socket`` would raise for this errno."""
+    return OSError(number, _MESSAGES.get(number, errno.errorcode.get(number, "error")))

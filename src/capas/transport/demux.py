@@ -51,13 +51,15 @@ class BoundTable(Generic[T]):
 
     def remove(self, address: bytes, port: int, item: T, dual: bool = False) -> None:
         """Undo `add`."""
-        for table, key in ((self._bound, (address, port)), (self._dual, port)):
-            if table is self._dual and not dual:
-                continue
-            items = table[key]  # type: ignore[index]
-            items.remove(item)
-            if not items:
-                del table[key]  # type: ignore[arg-type]
+        items = self._bound[address, port]
+        items.remove(item)
+        if not items:
+            del self._bound[address, port]
+        if dual:
+            both = self._dual[port]
+            both.remove(item)
+            if not both:
+                del self._dual[port]
         self.ports[port] -= 1
         if not self.ports[port]:
             del self.ports[port]

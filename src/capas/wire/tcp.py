@@ -28,10 +28,19 @@ PROTOCOL: Final = 6
 _HEADER: Final = Struct("!HHLLHHHH")
 _TIMESTAMPS: Final = Struct("!LL")
 _unpack_header = _HEADER.unpack_from
+pack_header = _HEADER.pack
 _unpack_timestamps = _TIMESTAMPS.unpack_from
 pack_header = _HEADER.pack
 
-_LETTERS: Final = ((SYN, "S"), (FIN, "F"), (RST, "R"), (PSH, "P"), (URG, "U"), (ECE, "E"), (CWR, "W"))
+_LETTERS: Final = (
+    (SYN, "S"),
+    (FIN, "F"),
+    (RST, "R"),
+    (PSH, "P"),
+    (URG, "U"),
+    (ECE, "E"),
+    (CWR, "W"),
+)
 
 
 @final

@@ -28,6 +28,9 @@ MAX_WINDOW_SCALE: Final = 14  # RFC 7323 §2.3
 #: NOP NOP TIMESTAMPS 10: how every aligned stack sends it (RFC 7323 appendix A).
 TIMESTAMP_PREFIX: Final = b"\x01\x01\x08\x0a"
 
+MAX_BLOCKS: Final = 4  # SACK blocks in 40 bytes of options (RFC 2018 §3)
+MAX_BLOCKS_WITH_TIMESTAMPS: Final = 3
+
 _pack_timestamps = Struct("!4sLL").pack
 _BLOCKS: Final = tuple(Struct("!%dL" % (2 * n)) for n in range(5))
 _unpack_pair = Struct("!LL").unpack_from

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a TCP layer lends its connections: settings, services and the way upward.
+
+A connection knows neither its layer nor its host; it holds one `Environment` and calls the
+handlers registered there.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, final
+
+from capas.base.clock import SECOND, Scheduler
+from capas.base.config import HostConfig
+from capas.base.events import Counters, Tracer
+from capas.base.rng import Rng
+from capas.transport.endpoint import Endpoint
+
+if TYPE_CHECKING:
+    from capas.internet.net import Internet
+    from capas.transport.tcp.connection import TcpConnection
+    from capas.transport.tcp.listener import TcpListener
+
+
+@final
+class Environment:
+    """Shared by all connections of one host.
+
+    ``dirty``   connections with something to send; `TcpLayer.flush` empties it
+    ``gone``    called when a connection is CLOSED for good; ``time_wait``: when it enters TIME-WAIT
+    ``stop_listening``  called when a listener closes
+    ``ready``   the host's list of endpoints with news
+    """
+
+    __slots__ = (
+        "_challenge_second",
+        "_challenges",
+        "config",
+        "counters",
+        "dirty",
+        "gone",
+        "net",
+        "ready",
+        "rng",
+        "scheduler",
+        "stop_listening",
+        "time_wait",
+        "trace",
+    )
+
+    def __init__(
+        self,
+        net: "Internet",
+        config: HostConfig,
+        counters: Counters,
+        scheduler: Scheduler,
+        rng: Rng,
+        ready: list[Endpoint],
+        gone: "Callable[[TcpConnection, int], None]",
+        time_wait: "Callable[[TcpConnection, int], None]",
+        stop_listening: "Callable[[TcpListener], None]",
+    ) -> None:
+        self.net: Internet = net
+        self.config: HostConfig = config
+        self.counters: Counters = counters
+        self.scheduler: Scheduler = scheduler
+        self.rng: Rng = rng
+        self.ready: list[Endpoint] = ready
+        self.gone: Callable[[TcpConnection, int], None] = gone
+        self.time_wait: Callable[[TcpConnection, int], None] = time_wait
+        self.stop_listening: Callable[[TcpListener], None] = stop_listening
+        self.dirty: list[TcpConnection] = []
+        self.trace: Tracer | None = None
+        self._challenge_second: int = -1
+        self._challenges: int = 0
+
+    def may_challenge(self, now: int) -> bool:
+        """Challenge ACKs per second and host (RFC 5961 §7); the limit varies against probing."""
+        second = now // SECOND
+        if second != self._challenge_second:
+            self._challenge_second = second
+            limit = self.config.tcp_challenge_ack_limit
+            self._challenges = (limit + 1) // 2 + self.rng.below(max(limit, 1))
+        if self._challenges <= 0:
+            self.counters.add("tcp.challenge_limited")
+            return False
+        self._challenges -= 1
+        return True

@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What each timer does when it expires.
+
+RFC 9293 §3.8, §3.10.8; RFC 6298 §5; RFC 8985 §6.3, §7.3.
+"""
+
+import errno
+from typing import TYPE_CHECKING, Final
+
+from capas.transport.tcp import closing, handshake, output, recovery
+from capas.transport.tcp import timers as tt
+from capas.transport.tcp.receiver import ACK_DELAYED, ACK_NOW
+from capas.transport.tcp.scoreboard import SACKED
+from capas.transport.tcp.states import CLOSED, SYN_RECEIVED, SYN_SENT
+
+if TYPE_CHECKING:
+    from capas.transport.tcp.connection import TcpConnection
+
+_MAX_PROBE_SHIFT: Final = 16
+
+
+def expired(c: "TcpConnection", kind: int, now: int) -> None:
+    """Timer ``kind`` of the connection is due."""
+    if c.state != CLOSED:
+        _HANDLERS[kind](c, now)
+
+
+def _retransmission(c: "TcpConnection", now: int) -> None:
+    """RFC 6298 §5.4-5.7; gives up after R2 (RFC 9293 §3.8.3)."""
+    if c.state in (SYN_SENT, SYN_RECEIVED):
+        _handshake(c, now)
+        return
+    tx, rec = c.tx, c.recovery
+    if tx.snd_nxt == tx.snd_una:
+        return
+    limit = c.config.tcp_orphan_retries if c.life.orphan else c.config.tcp_retries2
+    if rec.timeouts >= limit:
+        c.counters.add("tcp.gave_up")
+        closing.fail(c, c.life.soft_error or errno.ETIMEDOUT, now)
+        return
+    if rec.timeouts >= c.config.tcp_retries1:
+        _suspect_path(c, now)
+    c.timers.clear(tt.TLP)
+    c.timers.clear(tt.REORDER)
+    recovery.timeout(c, now)
+    c.timers.set(tt.RTO, now + c.rtt.rto)
+    c.want_output()
+
+
+def _handshake(c: "TcpConnection", now: int) -> None:
+    """SYN or SYN-ACK again, a limited number of times (RFC 9293 §3.8.3 R2 for SYN)."""
+    passive = c.state == SYN_RECEIVED and c.passive
+    limit = c.config.tcp_synack_retries if passive else c.options.syncnt
+    if c.recovery.timeouts >= limit:
+        c.counters.add("tcp.handshake_timeout")
+        if passive:
+            closing.done(c, now)
+        else:
+            closing.fail(c, errno.ETIMEDOUT, now)
+        return
+    c.recovery.timeouts += 1
+    c.rtt.backed_off()
+    first = c.board.first()
+    if first is not None:
+        c.board.retransmitted(first, now)
+    c.counters.add("tcp.syn_retransmitted")
+    trace = c.trace
+    if trace is not None:
+        trace.decided(
+            now, "tcp.rto", f"{c.describe()}: SYN again, next RTO {c.rtt.rto / 1e6:.0f} ms"
+        )
+    handshake.send_syn(c, now)
+    c.timers.set(tt.RTO, now + c.rtt.rto)
+
+
+def _suspect_path(c: "TcpConnection", now: int) -> None:
+    """R1 reached: ask for the next hop anew, and suspect an MTU black hole (RFC 4821 §7.7)."""
+    path = c.path
+    path.forget()
+    if c.config.tcp_mtu_probing and c.tx.mss > 512:
+        header = path.ip_header + 20
+        wanted = min(c.config.tcp_base_mss, c.tx.mss // 2)
+        floor = 1280 if path.ip_header == 40 else 552
+        mtu = max(wanted + header + (12 if c.neg.ts_ok else 0), floor)
+        if mtu < path.mtu:
+            path.probed_mtu = mtu
+            c.counters.add("tcp.mtu_black_hole")
+            trace = c.trace
+            if trace is not None:
+                text = f"{c.describe()}: black hole suspected, MTU {path.mtu} -> {mtu}"
+                trace.decided(now, "tcp.mtu_probing", text)
+            c.update_mss(now)
+
+
+def _persist(c: "TcpConnection", now: int) -> None:
+    """The window stays shut: probe, for as long as the peer answers (RFC 9293 §3.8.6.1)."""
+    tx, life = c.tx, c.life
+    if tx.snd_nxt >= tx.queue_end or tx.snd_nxt > tx.snd_una:
+        return
+    limit = c.config.tcp_orphan_retries if life.orphan else c.config.tcp_retries2
+    if life.probes >= limit:
+        closing.fail(c, errno.ETIMEDOUT, now)
+        return
+    room = tx.snd_una + tx.snd_wnd - tx.snd_nxt
+    life.probes += 1
+    life.persist_backoff += 1
+    if room > 0:
+        output.force(c, room, now)  # a window too small to be worth it, but it will not grow
+        return
+    c.counters.add("tcp.window_probes")
+    output.send_probe(c, now)
+    shift = min(life.persist_backoff, _MAX_PROBE_SHIFT)
+    c.timers.set(tt.PERSIST, now + min(c.rtt.rto << shift, c.config.tcp_rto_max))
+
+
+def _delayed_ack(c: "TcpConnection", now: int) -> None:
+    if c.rx.ack == ACK_DELAYED:
+        c.life.pingpong = False  # no answer came to ride on
+        c.rx.ack = ACK_NOW
+        c.counters.add("tcp.delayed_acks")
+        c.want_output()
+
+
+def _keepalive(c: "TcpConnection", now: int) -> None:
+    """RFC 9293 §3.8.4: only when idle; the peer is dead after keepcnt unanswered probes."""
+    options, life = c.options, c.life
+    if not options.keepalive or c.state in (SYN_SENT, SYN_RECEIVED):
+        return
+    idle = now - life.heard
+    if c.tx.snd_nxt > c.tx.snd_una or idle < options.keepidle:
+        life.probes = 0
+        c.timers.set(tt.KEEPALIVE, now + max(options.keepidle - idle, options.keepintvl))
+        return
+    dead = options.user_timeout and idle >= options.user_timeout and life.probes > 0
+    if dead or (not options.user_timeout and life.probes >= options.keepcnt):
+        c.counters.add("tcp.keepalive_timeout")
+        output.send_reset(c, now)
+        closing.fail(c, errno.ETIMEDOUT, now)
+        return
+    life.probes += 1
+    c.counters.add("tcp.keepalive_probes")
+    output.send_probe(c, now)
+    c.timers.set(tt.KEEPALIVE, now + options.keepintvl)
+
+
+def _time_wait(c: "TcpConnection", now: int) -> None:
+    """2 MSL are over, or FIN-WAIT-2 of a closed socket lasted too long."""
+    closing.done(c, now)
+
+
+def _user(c: "TcpConnection", now: int) -> None:
+    """The user timeout: delete the connection, "aborted due to user timeout" (§3.10.8)."""
+    c.counters.add("tcp.user_timeout")
+    if c.state not in (SYN_SENT,):
+        output.send_reset(c, now)
+    closing.fail(c, errno.ETIMEDOUT, now)
+
+
+def _pace(c: "TcpConnection", now: int) -> None:
+    c.want_output()
+
+
+def _reorder(c: "TcpConnection", now: int) -> None:
+    """The reordering window of RACK closed (RFC 8985 §6.3)."""
+    c.board.outcome.reset()
+    recovery.detect(c, now, False)
+    c.want_output()
+
+
+def _tail_loss_probe(c: "TcpConnection", now: int) -> None:
+    """Send new data if there is some, else the last segment again (RFC 8985 §7.3)."""
+    tx, board = c.tx, c.board
+    if tx.snd_nxt == tx.snd_una:
+        return
+    c.rack.tlp_end = tx.snd_nxt
+    room = tx.snd_una + tx.snd_wnd - tx.snd_nxt
+    c.counters.add("tcp.tlp_probes")
+    if tx.snd_nxt < tx.queue_end and room >= min(tx.mss, tx.queue_end - tx.snd_nxt):
+        c.rack.tlp_retrans = False
+        output.force(c, min(tx.mss, room), now)
+        c.rack.tlp_end = tx.snd_nxt
+    else:
+        last = board.last()
+        if last is None or last.flags & SACKED:
+            return
+        c.rack.tlp_retrans = True
+        if min(last.end, tx.queue_end) - last.seq > tx.mss:
+            board.split(last, last.end - tx.mss)
+            last = board.last()
+        if last is not None:
+            output.retransmit(c, last, tx.mss, now)
+    trace = c.trace
+    if trace is not None:
+        trace.decided(now, "tcp.tlp", f"{c.describe()}: tail loss probe (RFC 8985 §7.3)")
+    c.timers.set(tt.RTO, now + c.rtt.rto)
+
+
+_HANDLERS: Final = {
+    tt.RTO: _retransmission,
+    tt.PERSIST: _persist,
+    tt.DELACK: _delayed_ack,
+    tt.KEEPALIVE: _keepalive,
+    tt.TIME_WAIT: _time_wait,
+    tt.USER: _user,
+    tt.PACE: _pace,
+    tt.REORDER: _reorder,
+    tt.TLP: _tail_loss_probe,
+}

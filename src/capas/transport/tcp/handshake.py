@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Opening: what the two SYNs say and agree on (RFC 9293 §3.5, §3.7.1; RFC 7323; RFC 2018).
+
+The functions work on a connection's parts; the decision what to answer to which segment is
+`arrives`'s.
+"""
+
+from typing import TYPE_CHECKING, Final
+
+from capas.base.clock import MS
+from capas.base.seq import M32
+from capas.transport.tcp.receiver import Receiver
+from capas.wire import tcp_options
+from capas.wire.tcp import ACK, CWR, ECE, SYN, Segment
+
+if TYPE_CHECKING:
+    from capas.base.config import HostConfig
+    from capas.transport.tcp.connection import TcpConnection
+
+DEFAULT_MSS4: Final = 536  # RFC 9293 §3.7.1 MUST-15
+DEFAULT_MSS6: Final = 1220
+MAX_WINDOW: Final = 65_535  # unscaled, bytes
+
+
+def window_shift(config: "HostConfig", limit: int) -> int:
+    """The smallest shift that lets the largest buffer be advertised (RFC 7323 §2.3)."""
+    space = max(limit, config.tcp_receive_buffer_max)
+    shift = 0
+    while space > MAX_WINDOW and shift < tcp_options.MAX_WINDOW_SCALE:
+        space >>= 1
+        shift += 1
+    return shift
+
+
+def initial_receive_window(rx: Receiver, mss: int) -> int:
+    """The window a SYN offers: whole segments, unscaled."""
+    wnd = min(rx.limit, MAX_WINDOW)
+    return wnd - wnd % mss if wnd > mss else wnd
+
+
+def ts_now(c: "TcpConnection", now: int) -> int:
+    """TSval: a millisecond clock plus the connection's offset (RFC 7323 §5.4)."""
+    return (now // MS + c.neg.ts_offset) & M32
+
+
+def advertised_mss(c: "TcpConnection") -> int:
+    """The MSS option's value: MTU less fixed headers, without options (RFC 6691)."""
+    mss = c.path.max_segment()
+    if c.options.maxseg:
+        mss = min(mss, c.options.maxseg)
+    return min(mss, 65_535)
+
+
+def send_syn(c: "TcpConnection", now: int) -> None:
+    """Send our SYN, with ACK when the peer's has come (also when repeating it)."""
+    config, neg, rx, tx = c.config, c.neg, c.rx, c.tx
+    passive = rx.irs >= 0 and c.peer_syn is not None
+    flags = SYN
+    ts_val = ts_ecr = -1
+    if passive:
+        flags |= ACK
+        ts_ok, sack_ok, wscale_ok = neg.ts_ok, neg.sack_ok, neg.wscale_ok
+        if neg.ecn_ok:
+            flags |= ECE
+        ts_ecr = max(rx.ts_recent, 0)
+    else:
+        ts_ok, sack_ok = config.tcp_timestamps, config.tcp_sack
+        wscale_ok = config.tcp_window_scaling
+        if config.tcp_ecn == 1:
+            flags |= ECE | CWR
+        ts_ecr = 0
+    if ts_ok:
+        ts_val = ts_now(c, now)
+    shift = window_shift(config, rx.limit) if wscale_ok else -1
+    mss = advertised_mss(c)
+    options = tcp_options.syn_options(
+        mss, shift, sack_ok, ts_val, ts_ecr, None, config.tcp_option_order
+    )
+    wnd = initial_receive_window(rx, mss)
+    if tx.snd_nxt == tx.iss:
+        tx.snd_nxt = tx.iss + 1
+        c.board.sent(tx.iss, tx.iss + 1, now, 0)
+    if passive:
+        rx.rcv_adv = max(rx.rcv_adv, rx.rcv_nxt + wnd)
+        rx.last_ack_sent = rx.rcv_nxt
+    c.counters.add("tcp.segments_out")
+    c.path.send(
+        tx.iss & M32,
+        rx.rcv_nxt & M32 if passive else 0,
+        flags,
+        wnd,
+        0,
+        options,
+        (),
+        0,
+        False,
+        0,
+        now,
+    )
+
+
+def take_syn(c: "TcpConnection", seg: Segment, now: int) -> None:
+    """The peer's SYN (or SYN-ACK) arrived: agree on options, start RCV.*."""
+    config, neg, rx, tx = c.config, c.neg, c.rx, c.tx
+    c.peer_syn = seg
+    neg.ts_ok = config.tcp_timestamps and seg.ts_val >= 0
+    neg.sack_ok = config.tcp_sack and seg.sack_ok
+    neg.wscale_ok = config.tcp_window_scaling and seg.wscale >= 0
+    if seg.flags & ACK:
+        neg.ecn_ok = config.tcp_ecn == 1 and seg.flags & (ECE | CWR) == ECE
+    else:
+        neg.ecn_ok = config.tcp_ecn != 0 and seg.flags & (ECE | CWR) == ECE | CWR
+    default = DEFAULT_MSS4 if len(c.path.remote) == 4 else DEFAULT_MSS6
+    neg.peer_mss = max(seg.mss, 64) if seg.mss > 0 else default  # Linux TCP_MIN_MSS-like floor
+    rx.start(seg.seq, initial_receive_window(rx, advertised_mss(c)))
+    if neg.wscale_ok:
+        tx.snd_wscale = seg.wscale
+        rx.rcv_wscale = window_shift(config, rx.limit)
+    if neg.ts_ok:
+        rx.ts_recent = seg.ts_val
+        rx.ts_recent_time = now
+    tx.snd_wnd = seg.wnd  # never scaled in a SYN (RFC 7323 §2.2)
+    tx.max_wnd = max(tx.max_wnd, seg.wnd)
+    tx.snd_wl1 = seg.seq
+    c.update_mss(now)
+    window = max(config.tcp_initial_window, 1) * tx.mss
+    c.cc.initial_window = window
+    c.cc.cwnd = window
+
+
+def established(c: "TcpConnection") -> None:
+    """The handshake is complete: how many acknowledgements to send at once."""
+    rx = c.rx
+    rx.quick = max(2, min(16, rx.window() // (2 * max(c.tx.mss, 1))))
+    if c.neg.ecn_ok:
+        c.counters.add("tcp.ecn_negotiated")

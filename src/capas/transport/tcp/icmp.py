@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ICMP errors about segments (RFC 1122 §4.2.3.9, RFC 5927, RFC 5461).
+
+The quoted sequence number must be outstanding (RFC 5927 §4.1).  Errors abort a connection only in
+SYN-SENT; later they are soft.  Too-big messages lower the segment size and repair at once.
+"""
+
+import errno
+from typing import TYPE_CHECKING
+
+from capas.base.seq import M32, diff
+from capas.internet.types import PACKET_TOO_BIG, SOURCE_QUENCH, IcmpError
+from capas.transport.demux import make_key
+from capas.transport.tcp import closing
+from capas.transport.tcp.states import CLOSED, SYN_RECEIVED, SYN_SENT
+
+if TYPE_CHECKING:
+    from capas.base.events import Counters
+    from capas.transport.tcp.connection import TcpConnection
+
+
+def arrives(
+    table: "dict[bytes, TcpConnection]", counters: "Counters", error: IcmpError, now: int
+) -> None:
+    """Give ``error`` to the connection it quotes, if it is credible."""
+    quote = error.quote
+    if len(quote) < 8:
+        counters.add("tcp.icmp_short")
+        return
+    local_port = quote[0] << 8 | quote[1]
+    remote_port = quote[2] << 8 | quote[3]
+    c = table.get(make_key(error.src, local_port, error.dst, remote_port))
+    if c is None or c.state == CLOSED:
+        counters.add("tcp.icmp_no_connection")
+        return
+    tx = c.tx
+    seq = tx.snd_una + diff(int.from_bytes(quote[4:8], "big"), tx.snd_una & M32)
+    if not tx.snd_una <= seq < max(tx.snd_nxt, tx.snd_una + 1):
+        counters.add("tcp.icmp_out_of_window")
+        return
+    counters.add("tcp.icmp_in")
+    if error.kind == SOURCE_QUENCH:  # RFC 6633: ignored
+        return
+    if error.kind == PACKET_TOO_BIG:
+        _too_big(c, now)
+    elif c.state in (SYN_SENT, SYN_RECEIVED) and not c.passive:
+        if error.errno:
+            closing.fail(c, _connect_errno(error.errno), now)
+    elif error.errno:
+        c.life.soft_error = error.errno
+
+
+def _connect_errno(number: int) -> int:
+    return errno.ECONNREFUSED if number == errno.ENOPROTOOPT else number
+
+
+def _too_big(c: "TcpConnection", now: int) -> None:
+    """Path MTU discovery (RFC 1191 §6.4, RFC 8201 §5.4): smaller segments, and again at once."""
+    before = c.tx.mss
+    c.update_mss(now)
+    if c.state in (SYN_SENT, SYN_RECEIVED):
+        return
+    if c.tx.mss < before:
+        c.board.outcome.reset()
+        trace = c.trace
+        if trace is not None:
+            text = f"{c.describe()}: path MTU {c.path.mtu}, MSS {before} -> {c.tx.mss}"
+            trace.decided(now, "tcp.pmtu", text)
+        # What was cut for the larger MTU is gone; that is no sign of congestion.
+        c.board.mark_oversized_lost(c.tx.mss)
+        c.want_output()

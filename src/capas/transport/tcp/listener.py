@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A listening socket: half-open connections, the accept queue, SYN cookies.
+
+RFC 9293 §3.10.7.2 (LISTEN), RFC 4987 (SYN flooding and its defences).  Both queues are capped: the
+half-open one by ``tcp_max_syn_backlog`` (then cookies, or the SYN is dropped), the accept queue by
+the backlog (then the handshake's last ACK waits for room).
+"""
+
+from collections import deque
+from typing import TYPE_CHECKING, final
+
+from capas.transport.endpoint import HANGUP, READ, Endpoint
+from capas.transport.tcp import closing
+from capas.transport.tcp.env import Environment
+from capas.transport.tcp.options import UserOptions
+from capas.transport.tcp.states import SYN_RECEIVED
+
+if TYPE_CHECKING:
+    from capas.transport.ports import Binding
+    from capas.transport.tcp.connection import TcpConnection
+
+
+@final
+class TcpListener:
+    """A socket in LISTEN.
+
+    ``options``  inherited by the connections it makes; ``congestion``: "" means the host's
+    ``receive_buffer`` ``send_buffer``  bytes, 0: the host's setting
+    ``half_open``  connections in SYN-RECEIVED; ``backlog``: cap of the accept queue
+    """
+
+    __slots__ = (
+        "_close",
+        "backlog",
+        "binding",
+        "children",
+        "closed",
+        "congestion",
+        "endpoint",
+        "env",
+        "options",
+        "queue",
+        "receive_buffer",
+        "send_buffer",
+    )
+
+    def __init__(self, env: Environment, binding: "Binding", backlog: int) -> None:
+        self.env: Environment = env
+        self.binding: Binding = binding
+        self.backlog: int = backlog
+        self.endpoint: Endpoint = Endpoint(env.ready)
+        self.options: UserOptions = UserOptions(env.config)
+        self.congestion: str = ""
+        self.receive_buffer: int = 0
+        self.send_buffer: int = 0
+        self.queue: deque[TcpConnection] = deque()
+        self.children: dict[bytes, TcpConnection] = {}  # half-open, by key
+        self.closed: bool = False
+
+    @property
+    def address(self) -> bytes:
+        """Packed local address."""
+        return self.binding.address
+
+    @property
+    def port(self) -> int:
+        """Local port."""
+        return self.binding.port
+
+    @property
+    def half_open(self) -> int:
+        """How many connections are in SYN-RECEIVED."""
+        return len(self.children)
+
+    def has_room(self) -> bool:
+        """Whether the accept queue takes one more (Linux: backlog + 1)."""
+        return len(self.queue) <= self.backlog
+
+    def syn_queue_full(self) -> bool:
+        """Whether the half-open queue is at its cap."""
+        return len(self.children) >= self.env.config.tcp_max_syn_backlog
+
+    def may_establish(self, c: "TcpConnection", now: int) -> bool:
+        """The last ACK of a handshake came: is there room?  If not, it is as if it was lost."""
+        if self.has_room():
+            return True
+        self.env.counters.add("tcp.accept_queue_full")
+        trace = self.env.trace
+        if trace is not None:
+            trace.dropped(now, "tcp.accept_queue_full", "")
+        if self.env.config.tcp_abort_on_overflow:
+            closing.abort(c, now)
+        return False
+
+    def established(self, c: "TcpConnection", now: int) -> None:
+        """A handshake is complete."""
+        self.children.pop(c.path.key, None)
+        if self.closed:
+            closing.abort(c, now)
+            return
+        self.queue.append(c)
+        self.endpoint.set_ready(READ)
+
+    def forget(self, c: "TcpConnection") -> None:
+        """A connection ended before it was accepted."""
+        self.children.pop(c.path.key, None)
+
+    def accept(self, now: int) -> "TcpConnection | None":
+        """The next connection, or None.  One that was reset meanwhile is still handed out."""
+        if not self.queue:
+            self.endpoint.clear(READ)
+            return None
+        c = self.queue.popleft()
+        c.listener = None
+        if not self.queue:
+            self.endpoint.clear(READ)
+        return c
+
+    def close(self, now: int) -> None:
+        """Stop listening; connections nobody accepted are reset (Linux inet_csk_listen_stop)."""
+        if self.closed:
+            return
+        self.closed = True
+        for c in list(self.children.values()):
+            if c.state == SYN_RECEIVED:
+                closing.done(c, now)
+        self.children.clear()
+        while self.queue:
+            c = self.queue.popleft()
+            c.life.orphan = True
+            closing.abort(c, now)
+        self.env.stop_listening(self)
+        self.endpoint.set_ready(READ | HANGUP)

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a user can set on a connection, and what the two ends agreed on.
+
+`UserOptions` is written by `setsockopt`; `Negotiated` by the handshake.  Times ns, sizes bytes.
+"""
+
+from typing import final
+
+from capas.base.config import HostConfig
+
+
+@final
+class UserOptions:
+    """Socket options of one connection (Linux's names in lower case, without the prefix).
+
+    ``nodelay`` ``cork``    TCP_NODELAY, TCP_CORK
+    ``quickack``            TCP_QUICKACK: -1 the stack decides, 0 delay, 1 at once
+    ``keepalive`` ``keepidle`` ``keepintvl`` ``keepcnt``  SO_KEEPALIVE and its ns and count
+    ``user_timeout``        TCP_USER_TIMEOUT, 0: off
+    ``linger``              SO_LINGER: -1 off, 0 reset on close, else ns
+    ``maxseg``              TCP_MAXSEG, 0: from the route
+    ``syncnt``              TCP_SYNCNT: SYN retransmissions
+    ``defer_accept``        TCP_DEFER_ACCEPT, ns
+    ``notsent_lowat``       TCP_NOTSENT_LOWAT: unsent bytes above which the socket is not writable
+    ``linger2``             TCP_LINGER2: FIN-WAIT-2 of a closed socket
+    ``oobinline``           SO_OOBINLINE (RFC 6093 recommends it)
+    """
+
+    __slots__ = (
+        "cork",
+        "defer_accept",
+        "keepalive",
+        "keepcnt",
+        "keepidle",
+        "keepintvl",
+        "linger",
+        "linger2",
+        "maxseg",
+        "nodelay",
+        "notsent_lowat",
+        "oobinline",
+        "quickack",
+        "syncnt",
+        "user_timeout",
+    )
+
+    def __init__(self, config: HostConfig) -> None:
+        self.nodelay: bool = False
+        self.cork: bool = False
+        self.quickack: int = -1
+        self.keepalive: bool = False
+        self.keepidle: int = config.tcp_keepalive_time
+        self.keepintvl: int = config.tcp_keepalive_interval
+        self.keepcnt: int = config.tcp_keepalive_probes
+        self.user_timeout: int = config.tcp_user_timeout
+        self.linger: int = -1
+        self.linger2: int = config.tcp_fin_timeout
+        self.maxseg: int = config.tcp_mss_default
+        self.syncnt: int = config.tcp_syn_retries
+        self.defer_accept: int = 0
+        self.notsent_lowat: int = 1 << 62
+        self.oobinline: bool = False
+
+    def copy_from(self, other: "UserOptions") -> None:
+        """Inherit a listener's settings."""
+        self.nodelay = other.nodelay
+        self.cork = other.cork
+        self.quickack = other.quickack
+        self.keepalive = other.keepalive
+        self.keepidle = other.keepidle
+        self.keepintvl = other.keepintvl
+        self.keepcnt = other.keepcnt
+        self.user_timeout = other.user_timeout
+        self.linger = other.linger
+        self.linger2 = other.linger2
+        self.maxseg = other.maxseg
+        self.notsent_lowat = other.notsent_lowat
+        self.oobinline = other.oobinline
+
+
+@final
+class Negotiated:
+    """What both SYNs agreed on.
+
+    ``ts_ok`` ``sack_ok`` ``wscale_ok`` ``ecn_ok``  the option is in use
+    ``ts_offset``  added to the millisecond clock in TSval (RFC 7323 §7.1), raw
+    ``peer_mss``   the peer's MSS option (536 or 1220 without one, RFC 9293 §3.7.1)
+    """
+
+    __slots__ = ("ecn_ok", "peer_mss", "sack_ok", "ts_offset", "ts_ok", "wscale_ok")
+
+    def __init__(self, ts_offset: int) -> None:
+        self.ts_ok: bool = False
+        self.sack_ok: bool = False
+        self.wscale_ok: bool = False
+        self.ecn_ok: bool = False
+        self.ts_offset: int = ts_offset
+        self.peer_mss: int = 536

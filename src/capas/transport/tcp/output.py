@@ -1,0 +1,307 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What to send now: repairs, new data, FIN, a bare acknowledgement (RFC 9293 §3.8.6, §3.7.4).
+
+`output` runs once per connection and batch (`TcpLayer.flush`), so what a batch asked for leaves as
+one super-frame or one acknowledgement.  It decides by cwnd (RFC 5681), the peer's window, Nagle's
+rule in Minshall's variant, sender-side silly-window avoidance, and pacing.
+
+Budget: 3 calls besides the internet layer's for one run of new data.
+"""
+
+from typing import TYPE_CHECKING, Final
+
+from capas.base.clock import SECOND
+from capas.base.seq import M32
+from capas.transport.tcp import rack
+from capas.transport.tcp import timers as tt
+from capas.transport.tcp.handshake import ts_now
+from capas.transport.tcp.receiver import ACK_DELAYED, ACK_NOW
+from capas.transport.tcp.recovery import CWR as PHASE_CWR
+from capas.transport.tcp.recovery import RECOVERY, in_flight
+from capas.transport.tcp.states import HAS_OUTPUT
+from capas.wire import tcp_options
+from capas.wire.tcp import ACK, CWR, ECE, FIN, PSH, RST, URG
+
+if TYPE_CHECKING:
+    from capas.transport.tcp.connection import TcpConnection
+    from capas.transport.tcp.scoreboard import Record
+
+ECT0: Final = 2  # RFC 3168 §5: ECN-capable transport
+_NO_PIECES: Final = ()
+
+
+def output(c: "TcpConnection", now: int) -> None:
+    """Send what may be sent; whatever goes out carries the acknowledgement."""
+    if HAS_OUTPUT[c.state]:
+        tx = c.tx
+        if c.path.stale():
+            c.update_mss(now)
+        if c.board.lost:
+            _repair(c, now)
+        if tx.snd_nxt < tx.queue_end or (tx.fin_queued and tx.snd_nxt == tx.queue_end):
+            _new_data(c, now)
+    ack = c.rx.ack
+    if ack == ACK_NOW:
+        send_ack(c, now)
+    elif ack == ACK_DELAYED and not c.timers.is_set(tt.DELACK):
+        c.timers.set(tt.DELACK, now + c.config.tcp_delayed_ack)
+
+
+# -- segments -----------------------------------------------------------------------------------
+
+
+def transmit(c: "TcpConnection", seq: int, n: int, flags: int, now: int) -> bool:
+    """Send [seq, seq + n) of the send buffer with ``flags`` | ACK; unwrapped ``seq``."""
+    rx, tx = c.rx, c.tx
+    wnd = rx.advertise() >> rx.rcv_wscale
+    options = _options(c, now)
+    up = 0
+    if tx.snd_up > seq:
+        flags |= URG
+        up = min(tx.snd_up - seq, 0xFFFF)
+    ecn = 0
+    if c.neg.ecn_ok:
+        flags, ecn = _ecn_marks(c, seq, n, flags)
+    super_frame = n > tx.mss
+    if super_frame:
+        c.path.set_segment_size(tx.mss)
+        c.counters.add("tcp.segments_out", -(-n // tx.mss))
+    else:
+        c.counters.add("tcp.segments_out")
+    c.acknowledged_now(now, n > 0)
+    return c.path.send(
+        seq & M32,
+        rx.rcv_nxt & M32,
+        flags | ACK,
+        wnd if wnd < 65536 else 65535,
+        up,
+        options,
+        tx.pieces(seq, n) if n else _NO_PIECES,
+        n,
+        super_frame,
+        ecn,
+        now,
+    )
+
+
+def _options(c: "TcpConnection", now: int) -> bytes:
+    rx = c.rx
+    options = b""
+    room = tcp_options.MAX_BLOCKS
+    if c.neg.ts_ok:
+        options = tcp_options.timestamps(ts_now(c, now), rx.ts_recent)
+        room = tcp_options.MAX_BLOCKS_WITH_TIMESTAMPS
+    if (rx.ooo is not None or rx.dsack is not None) and c.neg.sack_ok:
+        blocks = [edge & M32 for edge in rx.sack(room)]
+        options += tcp_options.sack_blocks(blocks)
+    return options
+
+
+def _ecn_marks(c: "TcpConnection", seq: int, n: int, flags: int) -> tuple[int, int]:
+    """ECE until the peer says CWR; ECT on new data only (RFC 3168 §6.1.5)."""
+    ecn = 0
+    if c.life.ecn_echo:
+        flags |= ECE
+    if n and seq >= c.tx.snd_nxt:
+        ecn = ECT0
+        if c.recovery.cwr_due:
+            c.recovery.cwr_due = False
+            flags |= CWR
+    return flags, ecn
+
+
+def send_ack(c: "TcpConnection", now: int) -> None:
+    """A segment without data at SND.NXT."""
+    transmit(c, c.tx.snd_nxt, 0, ACK, now)
+    c.counters.add("tcp.acks_out")
+
+
+def send_probe(c: "TcpConnection", now: int) -> None:
+    """A segment the peer must answer: already acknowledged, no data (keep-alive, window probe)."""
+    transmit(c, c.tx.snd_una - 1, 0, ACK, now)
+
+
+def send_reset(c: "TcpConnection", now: int) -> None:
+    """<SEQ=SND.NXT><CTL=RST,ACK>."""
+    c.counters.add("tcp.resets_out")
+    c.path.send(c.tx.snd_nxt & M32, c.rx.rcv_nxt & M32, RST | ACK, 0, 0, b"", (), 0, False, 0, now)
+
+
+# -- repairs ------------------------------------------------------------------------------------
+
+
+def _repair(c: "TcpConnection", now: int) -> None:
+    """Send lost records again, lowest first, as far as the window and pacing allow."""
+    board, rec, tx = c.board, c.recovery, c.tx
+    flight = in_flight(c)
+    while True:
+        record = board.next_lost()
+        if record is None:
+            return
+        allowed = c.cc.cwnd - flight
+        if allowed < tx.mss and allowed < record.end - record.seq and flight > 0:
+            return
+        if not _pacing_allows(c, now):
+            return
+        size = retransmit(c, record, max(allowed, tx.mss), now)
+        flight += size
+        if rec.phase == RECOVERY or rec.phase == PHASE_CWR:
+            rec.prr_out += size
+
+
+def retransmit(c: "TcpConnection", record: "Record", allowed: int, now: int) -> int:
+    """Send ``record`` again, cut to ``allowed`` bytes and to what fits; return its size."""
+    board, tx = c.board, c.tx
+    limit = min(allowed // tx.mss * tx.mss, _run_limit(c))
+    data_end = min(record.end, tx.queue_end)
+    if data_end - record.seq > limit:
+        board.split(record, record.seq + limit)
+    n = min(record.end, tx.queue_end) - record.seq
+    flags = FIN if record.end > tx.queue_end else 0
+    if record.end == tx.queue_end or flags:
+        flags |= PSH if n else 0
+    size = record.end - record.seq
+    if c.recovery.retrans_stamp < 0:
+        c.recovery.retrans_stamp = ts_now(c, now)
+    c.recovery.undo_bytes += size
+    transmit(c, record.seq, n, flags, now)
+    board.retransmitted(record, now)
+    c.counters.add("tcp.retransmitted", max(1, -(-n // tx.mss)))
+    c.cc.on_sent(now, size, in_flight(c))
+    _paced(c, n, now)
+    if not c.timers.is_set(tt.RTO):
+        c.timers.set(tt.RTO, now + c.rtt.rto)
+    return size
+
+
+# -- new data -----------------------------------------------------------------------------------
+
+
+def _run_limit(c: "TcpConnection") -> int:
+    """Payload bytes of the largest run, a whole number of segments."""
+    mss = c.tx.mss
+    most = c.path.gso_max - 60  # the largest TCP header fits besides
+    rate = c.cc.pacing_rate
+    if rate:
+        most = min(most, max(rate >> 10, 2 * mss))  # about 1 ms, Linux tcp_tso_autosize
+    return most // mss * mss if most > mss else mss
+
+
+def _new_data(c: "TcpConnection", now: int) -> None:
+    tx, cc, rec, board = c.tx, c.cc, c.recovery, c.board
+    flight = in_flight(c)
+    if flight == 0 and tx.snd_nxt == tx.snd_una and c.config.tcp_slow_start_after_idle:
+        cc.idle_restart(now, c.rtt.rto)
+    mss = tx.mss
+    run_limit = _run_limit(c)
+    reducing = rec.phase == RECOVERY or rec.phase == PHASE_CWR
+    cc.cwnd_limited = 0
+    while True:
+        avail = tx.queue_end - tx.snd_nxt
+        if avail <= 0:
+            break
+        room = tx.snd_una + tx.snd_wnd - tx.snd_nxt
+        window = cc.cwnd - flight
+        if window < mss and window < avail and flight > 0:
+            cc.cwnd_limited = 1
+            break
+        n = min(avail, room, max(window, mss), run_limit)
+        n = _whole_segments(c, n, avail, room)
+        if n <= 0:
+            break
+        if not _pacing_allows(c, now):
+            break
+        _send_run(c, n, n == avail, flight, now)
+        flight += n
+        if reducing:
+            rec.prr_out += n
+    if tx.fin_queued and tx.snd_nxt == tx.queue_end and not c.fin_sent():
+        _send_fin(c, flight, now)
+    _after_sending(c, now)
+    if not board.lost and tx.snd_nxt >= tx.queue_end and flight < cc.cwnd:
+        board.rate.limited_by_application(flight)
+
+
+def _whole_segments(c: "TcpConnection", n: int, avail: int, room: int) -> int:
+    """How much of ``n`` bytes to send: full segments, and a short one only when it may go."""
+    tx = c.tx
+    mss = tx.mss
+    tail = n % mss
+    if not tail:
+        return n
+    if n == avail:
+        # The end of the user's data: Nagle (Minshall: hold only behind another short segment).
+        user = c.options
+        if tx.fin_queued or (not user.cork and (user.nodelay or tx.small_end <= tx.snd_una)):
+            return n
+    elif n == room and n < mss and n * 2 >= tx.max_wnd and not c.options.cork:
+        return n  # half of the largest window ever offered (RFC 9293 §3.8.6.2.1)
+    return n - tail
+
+
+def _send_run(c: "TcpConnection", n: int, last: bool, flight: int, now: int) -> None:
+    tx = c.tx
+    seq = tx.snd_nxt
+    end = seq + n
+    flags = 0
+    if last:
+        flags = PSH
+        if tx.fin_queued:
+            flags |= FIN
+            end += 1
+    if n % tx.mss:
+        tx.small_end = end
+    c.board.sent(seq, end, now, flight)
+    transmit(c, seq, n, flags, now)
+    tx.snd_nxt = end
+    c.cc.on_sent(now, n, flight + n)
+    _paced(c, n, now)
+
+
+def force(c: "TcpConnection", room: int, now: int) -> None:
+    """Send up to ``room`` new bytes (at most a segment) whatever Nagle or cwnd say."""
+    tx = c.tx
+    avail = tx.queue_end - tx.snd_nxt
+    n = min(avail, room, tx.mss)
+    if n > 0:
+        flight = in_flight(c)
+        _send_run(c, n, n == avail, flight, now)
+        _after_sending(c, now)
+
+
+def _send_fin(c: "TcpConnection", flight: int, now: int) -> None:
+    tx = c.tx
+    seq = tx.snd_nxt
+    c.board.sent(seq, seq + 1, now, flight)
+    transmit(c, seq, 0, FIN, now)
+    tx.snd_nxt = seq + 1
+
+
+def _after_sending(c: "TcpConnection", now: int) -> None:
+    """The timer for what is out, or for a window that stays shut."""
+    tx, timers = c.tx, c.timers
+    if tx.snd_nxt > tx.snd_una:
+        timers.clear(tt.PERSIST)
+        if not timers.is_set(tt.RTO):
+            timers.set(tt.RTO, now + c.rtt.rto)
+        if c.options.user_timeout and not timers.is_set(tt.USER):
+            timers.set(tt.USER, now + c.options.user_timeout)
+        rack.schedule_probe(c, now)
+    elif tx.snd_nxt < tx.queue_end and not timers.is_set(tt.PERSIST) and not timers.is_set(tt.PACE):
+        timers.set(tt.PERSIST, now + c.rtt.rto)
+
+
+# -- pacing -------------------------------------------------------------------------------------
+
+
+def _pacing_allows(c: "TcpConnection", now: int) -> bool:
+    if c.cc.pacing_rate and c.life.pace_next > now:
+        c.timers.set(tt.PACE, c.life.pace_next)
+        return False
+    return True
+
+
+def _paced(c: "TcpConnection", n: int, now: int) -> None:
+    rate = c.cc.pacing_rate
+    if rate:
+        c.life.pace_next = max(c.life.pace_next, now) + n * SECOND // rate

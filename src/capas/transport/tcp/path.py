@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where a connection's segments go: addresses, ports, route, segment sizes, headers.
+
+Owns everything below the sequence space: the cached route (until `RouteTable.generation` changes),
+the pseudo-header sum, the MTU in force and what the link can take as a super-frame.
+"""
+
+from struct import Struct
+from typing import TYPE_CHECKING, Final, final
+
+from capas.base.checksum import Buffer, pseudo_sum
+from capas.base.frame import GSO_TCPV4, GSO_TCPV6, Offload
+from capas.transport.demux import make_key
+from capas.wire.tcp import CHECKSUM_OFFSET, PROTOCOL
+
+if TYPE_CHECKING:
+    from capas.internet.net import Internet
+    from capas.internet.route import Route
+
+TCP_HEADER: Final = 20  # bytes, RFC 9293 §3.1
+MIN_MSS: Final = 48  # Linux tcp_min_snd_mss
+_pack = Struct("!HHLLHHHH").pack
+
+
+@final
+class Path:
+    """One connection's way through the internet layer.
+
+    ``local`` ``remote``  packed addresses; ``key``: demultiplexing key of arriving segments
+    ``mtu``       path MTU in bytes of IP packet; ``probed_mtu``: a lower one found by black-hole
+                  detection, 0: none
+    ``gso_max``   largest TCP header + payload of a super-frame, 0: the link takes none
+    ``tos`` ``ttl``  of outgoing packets; ttl 0: the host's default
+    ``interface_index``  bound device or scope of a link-local address, 0: any
+    """
+
+    __slots__ = (
+        "_generation",
+        "gso_max",
+        "gso_offload",
+        "gso_type",
+        "interface_index",
+        "ip_header",
+        "key",
+        "local",
+        "local_port",
+        "mtu",
+        "net",
+        "offload",
+        "probed_mtu",
+        "pseudo",
+        "remote",
+        "remote_port",
+        "route",
+        "tos",
+        "ttl",
+    )
+
+    def __init__(
+        self,
+        net: "Internet",
+        local: bytes,
+        local_port: int,
+        remote: bytes,
+        remote_port: int,
+        interface_index: int = 0,
+    ) -> None:
+        self.net: Internet = net
+        self.local: bytes = local
+        self.local_port: int = local_port
+        self.remote: bytes = remote
+        self.remote_port: int = remote_port
+        self.interface_index: int = interface_index
+        self.key: bytes = make_key(local, local_port, remote, remote_port)
+        self.pseudo: int = pseudo_sum(local, remote, PROTOCOL, 0)
+        self.ip_header: int = 20 if len(remote) == 4 else 40
+        self.route: Route | None = None
+        self._generation: int = -1
+        self.mtu: int = 576 if len(remote) == 4 else 1280
+        self.probed_mtu: int = 0
+        self.gso_type: int = GSO_TCPV4 if len(remote) == 4 else GSO_TCPV6
+        self.gso_max: int = 0
+        self.offload: Offload = Offload(self.ip_header, CHECKSUM_OFFSET)
+        self.gso_offload: Offload = self.offload
+        self.tos: int = 0
+        self.ttl: int = 0
+
+    def refresh(self, now: int) -> bool:
+        """Look the route and the path MTU up again; False if there is no route."""
+        net = self.net
+        self._generation = net.routes.generation
+        route = net.route(self.remote, self.interface_index)
+        self.route = route
+        if route is None:
+            return False
+        self.mtu = net.path_mtu(self.remote, route, now)
+        if self.probed_mtu and self.probed_mtu < self.mtu:
+            self.mtu = self.probed_mtu
+        caps = route.interface.caps
+        self.gso_max = caps.gso_max - self.ip_header if self.gso_type in caps.gso_types else 0
+        if self.gso_max > 65_535 - self.ip_header:
+            self.gso_max = 65_535 - self.ip_header
+        return True
+
+    def stale(self) -> bool:
+        """Whether the routing table has changed since `refresh`."""
+        return self._generation != self.net.routes.generation
+
+    def forget(self) -> None:
+        """Look everything up again before the next segment."""
+        self._generation = -1
+
+    def max_segment(self) -> int:
+        """Payload and options that fit one packet: the MTU less the fixed headers."""
+        return max(self.mtu - self.ip_header - TCP_HEADER, MIN_MSS)
+
+    def set_segment_size(self, size: int) -> None:
+        """Payload bytes per wire segment inside super-frames."""
+        if self.gso_offload.gso_size != size:
+            self.gso_offload = Offload(self.ip_header, CHECKSUM_OFFSET, self.gso_type, size)
+
+    def send(
+        self,
+        seq: int,
+        ack: int,
+        flags: int,
+        wnd: int,
+        up: int,
+        options: bytes,
+        pieces: tuple[Buffer, ...],
+        length: int,
+        super_frame: bool,
+        ecn: int,
+        now: int,
+    ) -> bool:
+        """Send one segment: raw 32-bit ``seq`` and ``ack``, the window field as it goes out.
+
+        ``length`` is that of ``pieces`` together; ``ecn``: the ECN field of the IP header.
+        """
+        if self._generation != self.net.routes.generation and not self.refresh(now):
+            return False
+        route = self.route
+        if route is None:
+            return False
+        header_length = TCP_HEADER + len(options)
+        total = self.pseudo + header_length + length
+        header = _pack(
+            self.local_port,
+            self.remote_port,
+            seq,
+            ack,
+            header_length << 10 | flags,
+            wnd,
+            (total & 0xFFFF) + (total >> 16),
+            up,
+        )
+        if options:
+            header += options
+        return self.net.send(
+            route,
+            self.local,
+            self.remote,
+            PROTOCOL,
+            (header, *pieces) if length else (header,),
+            self.gso_offload if super_frame else self.offload,
+            now,
+            self.ttl,
+            self.tos | ecn,
+        )

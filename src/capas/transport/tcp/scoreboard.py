@@ -1,0 +1,447 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What was sent and what became of it: sent records, SACK marks, losses, pipe.
+
+RFC 2018 (SACK), RFC 6675 (IsLost, pipe), RFC 9293 §3.8.1.  One `Record` per transmission: a
+super-frame is one record until an acknowledgement or a SACK edge cuts it.  Sequence numbers are
+unwrapped.  Per acknowledgement the cost follows what is new in it, not what is outstanding.
+"""
+
+from bisect import bisect_left
+from collections import deque
+from heapq import heappop, heappush
+from typing import Final, final
+
+from capas.base.seq import RangeSet
+from capas.transport.tcp.rate import RateSampler
+
+SACKED: Final = 1
+LOST: Final = 2
+RETRANS: Final = 4  # a retransmission of it is in flight
+EVER_RETRANS: Final = 8  # Karn: no round-trip sample from it
+PROBE: Final = 16  # sent as a tail loss probe
+
+_COMPACT: Final = 256
+
+
+@final
+class Record:
+    """One transmission of [seq, end).
+
+    ``sent_time``        ns, the latest transmission
+    ``delivered``        `Scoreboard.delivered` when it was sent; ``delivered_time``: its time
+    ``first_sent_time``  start of the sampling interval it belongs to (delivery-rate estimation)
+    ``app_limited``      1 if the sender was idle for want of data
+    """
+
+    __slots__ = (
+        "app_limited",
+        "delivered",
+        "delivered_time",
+        "end",
+        "first_sent_time",
+        "flags",
+        "sent_time",
+        "seq",
+    )
+
+    def __init__(
+        self,
+        seq: int,
+        end: int,
+        sent_time: int,
+        delivered: int,
+        delivered_time: int,
+        first_sent_time: int,
+        app_limited: int,
+    ) -> None:
+        self.seq: int = seq
+        self.end: int = end
+        self.sent_time: int = sent_time
+        self.delivered: int = delivered
+        self.delivered_time: int = delivered_time
+        self.first_sent_time: int = first_sent_time
+        self.app_limited: int = app_limited
+        self.flags: int = 0
+
+    def cut(self, at: int) -> "Record":
+        """Shorten to [seq, at) and return the rest as a record of the same transmission."""
+        rest = Record(
+            at,
+            self.end,
+            self.sent_time,
+            self.delivered,
+            self.delivered_time,
+            self.first_sent_time,
+            self.app_limited,
+        )
+        rest.flags = self.flags
+        self.end = at
+        return rest
+
+
+def _seq_of(record: Record) -> int:
+    return record.seq
+
+
+@final
+class Outcome:
+    """What one acknowledgement did; one object per scoreboard, valid until the next.
+
+    ``acked``       bytes newly acknowledged cumulatively; ``sacked``: newly by SACK
+    ``delivered``   bytes newly delivered (acked, less what SACK had counted, plus sacked)
+    ``first_sent``  ns, send time of the oldest record delivered that was never repeated; -1 none
+    ``last_sent``   the same of the newest
+    ``newest``      the delivered record sent last (for RACK and delivery rate), or None
+    ``lost``        bytes newly marked lost
+    ``retrans_acked``  a repeated record was delivered
+    ``reordered``   sequence number of a never-repeated record delivered below the highest SACK
+    """
+
+    __slots__ = (
+        "acked",
+        "delivered",
+        "first_sent",
+        "last_sent",
+        "lost",
+        "newest",
+        "reordered",
+        "retrans_acked",
+        "sacked",
+    )
+
+    def __init__(self) -> None:
+        self.newest: Record | None = None
+        self.reset()
+
+    def reset(self) -> None:
+        """Nothing happened yet."""
+        self.acked: int = 0
+        self.sacked: int = 0
+        self.delivered: int = 0
+        self.first_sent: int = -1
+        self.last_sent: int = -1
+        self.newest = None
+        self.lost: int = 0
+        self.retrans_acked: bool = False
+        self.reordered: int = -1
+
+
+@final
+class Scoreboard:
+    """Records from SND.UNA to SND.NXT with their marks.
+
+    ``sacked`` ``lost`` ``retrans``  bytes with that mark (lost excludes sacked)
+    ``rate``             delivery bookkeeping: bytes delivered so far, rate samples
+    ``high_sacked``      end of the highest SACK, 0 before the first
+    """
+
+    __slots__ = (
+        "_head",
+        "_lost_heap",
+        "_marked_below",
+        "_records",
+        "_tie",
+        "high_sacked",
+        "lost",
+        "outcome",
+        "ranges",
+        "rate",
+        "retrans",
+        "sacked",
+        "transmissions",
+    )
+
+    def __init__(self) -> None:
+        self._records: list[Record] = []
+        self._head: int = 0
+        self._lost_heap: list[tuple[int, int, Record]] = []
+        self._tie: int = 0
+        self._marked_below: int = 0
+        self.ranges: RangeSet = RangeSet()
+        self.sacked: int = 0
+        self.lost: int = 0
+        self.retrans: int = 0
+        self.rate: RateSampler = RateSampler()
+        #: (sent_time, seq, end) in the order of sending, for RACK; stale entries are skipped there.
+        self.transmissions: deque[tuple[int, int, int]] = deque()
+        self.high_sacked: int = 0
+        self.outcome: Outcome = Outcome()
+
+    def __len__(self) -> int:
+        return len(self._records) - self._head
+
+    def records(self) -> list[Record]:
+        """The outstanding records, oldest first (a copy)."""
+        return self._records[self._head :]
+
+    def first(self) -> Record | None:
+        """The oldest outstanding record."""
+        return self._records[self._head] if self._head < len(self._records) else None
+
+    def last(self) -> Record | None:
+        """The newest outstanding record."""
+        return self._records[-1] if self._head < len(self._records) else None
+
+    # -- sending --------------------------------------------------------------------------------
+
+    def sent(self, seq: int, end: int, now: int, in_flight: int) -> None:
+        """[seq, end) left for the first time; ``in_flight`` does not count it yet."""
+        rate = self.rate
+        rate.on_sent(now, in_flight)
+        self.transmissions.append((now, seq, end))
+        self._records.append(
+            Record(
+                seq,
+                end,
+                now,
+                rate.delivered,
+                rate.delivered_time,
+                rate.first_sent_time,
+                1 if rate.app_limited else 0,
+            )
+        )
+
+    def retransmitted(self, record: Record, now: int) -> None:
+        """``record`` left once more."""
+        if not record.flags & RETRANS:
+            self.retrans += record.end - record.seq
+        record.flags |= RETRANS | EVER_RETRANS
+        rate = self.rate
+        self.transmissions.append((now, record.seq, record.end))
+        record.sent_time = now
+        record.delivered = rate.delivered
+        record.delivered_time = rate.delivered_time
+        record.first_sent_time = rate.first_sent_time
+        record.app_limited = 1 if rate.app_limited else 0
+
+    def next_lost(self) -> Record | None:
+        """The lowest record that is lost and not yet repeated."""
+        heap = self._lost_heap
+        while heap:
+            record = heap[0][2]
+            if record.seq == heap[0][0] and record.flags & (LOST | RETRANS | SACKED) == LOST:
+                return record
+            heappop(heap)
+        return None
+
+    def split(self, record: Record, at: int) -> None:
+        """Cut an outstanding record in two at ``at``."""
+        i = self._index(record.seq)
+        rest = record.cut(at)
+        self._records.insert(i + 1, rest)
+        if rest.flags & LOST:
+            self._push_lost(rest)
+
+    # -- acknowledgements -----------------------------------------------------------------------
+
+    def acked(self, ack: int, now: int) -> None:
+        """Everything below ``ack`` has arrived."""
+        records, head = self._records, self._head
+        count = len(records)
+        while head < count:
+            record = records[head]
+            if record.end > ack:
+                if record.seq < ack:
+                    # A super-frame acknowledged in part.
+                    done = Record(
+                        record.seq,
+                        ack,
+                        record.sent_time,
+                        record.delivered,
+                        record.delivered_time,
+                        record.first_sent_time,
+                        record.app_limited,
+                    )
+                    done.flags = record.flags
+                    record.seq = ack
+                    if record.flags & LOST and not record.flags & SACKED:
+                        self._push_lost(record)
+                    self._gone(done, now)
+                break
+            head += 1
+            self._gone(record, now)
+        if head > _COMPACT or head == count:
+            del records[:head]
+            head = 0
+        self._head = head
+        if self.ranges.starts:
+            self.ranges.remove_below(ack)
+        queue = self.transmissions
+        while queue and queue[0][2] <= ack:
+            queue.popleft()
+
+    def _gone(self, record: Record, now: int) -> None:
+        size = record.end - record.seq
+        flags = record.flags
+        outcome = self.outcome
+        outcome.acked += size
+        if flags & SACKED:
+            self.sacked -= size
+        else:
+            self._deliver(record, size, now)
+            if record.end <= self.high_sacked and not flags & EVER_RETRANS:
+                outcome.reordered = record.seq
+        if flags & LOST:
+            self.lost -= size
+        if flags & RETRANS:
+            self.retrans -= size
+
+    def _deliver(self, record: Record, size: int, now: int) -> None:
+        outcome = self.outcome
+        outcome.delivered += size
+        self.rate.on_delivered(
+            now,
+            size,
+            record.sent_time,
+            record.delivered,
+            record.delivered_time,
+            record.first_sent_time,
+            record.app_limited,
+        )
+        if record.flags & EVER_RETRANS:
+            outcome.retrans_acked = True
+        else:
+            sent = record.sent_time
+            if outcome.first_sent < 0 or sent < outcome.first_sent:
+                outcome.first_sent = sent
+            outcome.last_sent = max(outcome.last_sent, sent)
+        newest = outcome.newest
+        if newest is None or (record.sent_time, record.end) > (newest.sent_time, newest.end):
+            outcome.newest = record
+
+    def sack(self, left: int, right: int, now: int) -> None:
+        """The peer holds [left, right) (already clipped to what is outstanding)."""
+        ranges = self.ranges
+        if ranges.contains(left, right):
+            return
+        at = left
+        while at < right:
+            i = bisect_left(ranges.ends, at + 1)
+            if i < len(ranges) and ranges.starts[i] <= at:
+                at = ranges.ends[i]
+                continue
+            stop = min(right, ranges.starts[i]) if i < len(ranges) else right
+            self._mark_sacked(at, stop, now)
+            at = stop
+        ranges.add(left, right)
+        self.high_sacked = max(self.high_sacked, right)
+
+    def _mark_sacked(self, left: int, right: int, now: int) -> None:
+        records = self._records
+        i = self._index(left)
+        while i < len(records):
+            record = records[i]
+            if record.seq >= right:
+                return
+            if record.seq < left:
+                if record.end <= left:
+                    i += 1
+                    continue
+                self.split(record, left)
+                i += 1
+                continue
+            if record.end > right:
+                self.split(record, right)
+            if not record.flags & SACKED:
+                size = record.end - record.seq
+                if record.end <= self.high_sacked and not record.flags & EVER_RETRANS:
+                    self.outcome.reordered = record.seq
+                self._deliver(record, size, now)
+                self.outcome.sacked += size
+                self.sacked += size
+                if record.flags & LOST:
+                    self.lost -= size
+                if record.flags & RETRANS:
+                    self.retrans -= size
+                record.flags = (record.flags | SACKED) & ~(LOST | RETRANS)
+            i += 1
+
+    def forget_sacks(self) -> None:
+        """Treat all SACK information as withdrawn (reneging, RFC 2018 §8)."""
+        for record in self._records[self._head :]:
+            record.flags &= ~SACKED
+        self.ranges.clear()
+        self.sacked = 0
+        self.high_sacked = 0
+
+    # -- losses ---------------------------------------------------------------------------------
+
+    def mark_lost(self, record: Record) -> None:
+        """``record`` (and the retransmission of it that was in flight) is taken for lost."""
+        size = record.end - record.seq
+        if record.flags & SACKED:
+            return
+        if record.flags & RETRANS:
+            self.retrans -= size
+            record.flags &= ~RETRANS
+        elif record.flags & LOST:
+            return
+        if not record.flags & LOST:
+            record.flags |= LOST
+            self.lost += size
+        self.outcome.lost += size
+        self._push_lost(record)
+
+    def mark_lost_by_sack(self, reordering: int, mss: int, una: int) -> None:
+        """IsLost() of RFC 6675 §4: DupThresh ranges above, or over (DupThresh - 1) * SMSS bytes."""
+        starts, ends = self.ranges.starts, self.ranges.ends
+        above = 0
+        threshold = (reordering - 1) * mss
+        for i in range(len(starts) - 1, -1, -1):
+            above += ends[i] - starts[i]
+            if above > threshold or len(starts) - i >= reordering:
+                self._mark_lost_below(starts[i], max(self._marked_below, una))
+                return
+
+    def _mark_lost_below(self, limit: int, start: int) -> None:
+        records = self._records
+        i = self._index(start)
+        while i < len(records) and records[i].seq < limit:
+            record = records[i]
+            if not record.flags & (SACKED | LOST):
+                self.mark_lost(record)
+            i += 1
+        self._marked_below = max(self._marked_below, limit)
+
+    def mark_lost_transmission(self, sent_time: int, seq: int, end: int) -> None:
+        """What of the transmission [seq, end) made at ``sent_time`` is still out is lost."""
+        records = self._records
+        i = self._index(seq)
+        while i < len(records) and records[i].seq < end:
+            record = records[i]
+            if record.sent_time == sent_time and not record.flags & SACKED:
+                if record.end > end:
+                    self.split(record, end)
+                self.mark_lost(record)
+            i += 1
+
+    def mark_oversized_lost(self, mss: int) -> None:
+        """Everything that left in pieces larger than ``mss`` is lost (path MTU discovery)."""
+        for record in self._records[self._head :]:
+            if record.end - record.seq > mss:
+                self.mark_lost(record)
+
+    def mark_all_lost(self) -> None:
+        """A timeout: everything not SACKed is lost (RFC 6675 §5.1)."""
+        for record in self._records[self._head :]:
+            self.mark_lost(record)
+
+    def unmark_all(self) -> None:
+        """The losses were imagined (undo): nothing is lost."""
+        for record in self._records[self._head :]:
+            record.flags &= ~LOST
+        self._lost_heap.clear()
+        self._marked_below = 0
+        self.lost = 0
+
+    def _push_lost(self, record: Record) -> None:
+        self._tie += 1
+        heappush(self._lost_heap, (record.seq, self._tie, record))
+
+    def _index(self, seq: int) -> int:
+        """Index of the record that holds or follows ``seq``."""
+        records = self._records
+        i = bisect_left(records, seq, self._head, key=_seq_of)
+        if i > self._head and records[i - 1].end > seq:
+            return i - 1
+        return i

@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The send sequence space and the send buffer (RFC 9293 §3.3.1, SND.*).
+
+All sequence variables of a connection are *unwrapped*: the ISS plus the octets since, growing
+without bound, so that ``<`` means what it says; ``& M32`` happens at the wire only.
+
+The buffer is a list of chunks.  Large writes are held by reference, small ones gathered, so a
+super-frame is a handful of pieces that are joined once, at the interface.
+"""
+
+from bisect import bisect_right
+from typing import Final, final
+
+Buffer = bytes | bytearray | memoryview
+
+_GATHER: Final = 8192  # writes below this are copied together
+_SEAL: Final = 65_536  # gathered bytes become a chunk at this size
+_COMPACT: Final = 64  # released chunks before the lists are cut
+
+
+@final
+class Sender:
+    """SND variables and user data not yet acknowledged.
+
+    ``iss``        ISS; ``snd_una``, ``snd_nxt``: SND.UNA, SND.NXT
+    ``snd_wnd``    SND.WND in bytes, scaled; ``max_wnd``: the largest seen
+    ``snd_wl1``    unwrapped SEG.SEQ of the last window update; ``snd_wl2``: its SEG.ACK
+    ``snd_wscale`` Snd.Wind.Shift (RFC 7323)
+    ``mss``        payload bytes per wire segment, options subtracted (Eff.snd.MSS)
+    ``queue_end``  the sequence number after the last byte the user queued
+    ``fin_queued`` the user closed: FIN follows ``queue_end``
+    ``snd_up``     SND.UP, -1 without urgent data
+    ``small_end``  end of the last segment sent that was not full-sized (Minshall's Nagle)
+    ``limit``      cap of the buffer, bytes
+    """
+
+    __slots__ = (
+        "_base",
+        "_chunks",
+        "_head",
+        "_sealed_end",
+        "_starts",
+        "_tail",
+        "auto_max",
+        "fin_queued",
+        "iss",
+        "limit",
+        "max_wnd",
+        "mss",
+        "queue_end",
+        "small_end",
+        "snd_nxt",
+        "snd_una",
+        "snd_up",
+        "snd_wl1",
+        "snd_wl2",
+        "snd_wnd",
+        "snd_wscale",
+    )
+
+    def __init__(self, iss: int, mss: int, limit: int, auto_max: int = 0) -> None:
+        self.iss: int = iss
+        self.snd_una: int = iss
+        self.snd_nxt: int = iss
+        self.snd_wnd: int = 0
+        self.max_wnd: int = 0
+        self.snd_wl1: int = 0
+        self.snd_wl2: int = 0
+        self.snd_wscale: int = 0
+        self.mss: int = mss
+        self.queue_end: int = iss + 1
+        self.fin_queued: bool = False
+        self.snd_up: int = -1
+        self.small_end: int = iss
+        self.limit: int = limit
+        self.auto_max: int = auto_max  # 0: the user fixed the buffer
+        self._chunks: list[bytes] = []
+        self._starts: list[int] = []
+        self._head: int = 0
+        self._tail: bytearray | None = None
+        self._sealed_end: int = iss + 1
+        self._base: int = iss + 1  # first byte still held
+
+    def __len__(self) -> int:
+        """Bytes held: sent but unacknowledged, and not yet sent."""
+        return self.queue_end - self._base
+
+    def room(self) -> int:
+        """How many bytes `append` would take."""
+        room = self.limit - (self.queue_end - self._base)
+        return room if room > 0 else 0
+
+    def append(self, data: Buffer) -> int:
+        """Queue as much of ``data`` as there is room for; return how much."""
+        n = len(data)
+        room = self.limit - (self.queue_end - self._base)
+        if n > room:
+            if room <= 0:
+                return 0
+            data = memoryview(data)[:room]
+            n = room
+        if n < _GATHER:
+            tail = self._tail
+            if tail is None:
+                tail = self._tail = bytearray()
+            tail += data
+            if len(tail) >= _SEAL:
+                self._seal()
+        elif n:
+            if self._tail is not None:
+                self._seal()
+            self._push(bytes(data))
+        self.queue_end += n
+        return n
+
+    def _push(self, chunk: bytes) -> None:
+        self._starts.append(self._sealed_end)
+        self._chunks.append(chunk)
+        self._sealed_end += len(chunk)
+
+    def _seal(self) -> None:
+        tail = self._tail
+        if tail is not None:
+            self._tail = None
+            self._push(bytes(tail))
+
+    def pieces(self, seq: int, n: int) -> tuple[Buffer, ...]:
+        """The ``n`` queued bytes from ``seq`` on, as buffers to be joined."""
+        end = seq + n
+        if end > self._sealed_end:
+            self._seal()
+        starts, chunks = self._starts, self._chunks
+        i = bisect_right(starts, seq, self._head) - 1
+        chunk = chunks[i]
+        offset = seq - starts[i]
+        if offset + n <= len(chunk):
+            if n == len(chunk):
+                return (chunk,)
+            return (memoryview(chunk)[offset : offset + n],)
+        out: list[Buffer] = [memoryview(chunk)[offset:] if offset else chunk]
+        left = n - (len(chunk) - offset)
+        while left:
+            i += 1
+            chunk = chunks[i]
+            if len(chunk) > left:
+                out.append(memoryview(chunk)[:left])
+                break
+            out.append(chunk)
+            left -= len(chunk)
+        return tuple(out)
+
+    def release(self, seq: int) -> None:
+        """Everything below ``seq`` is acknowledged: forget it."""
+        seq = min(seq, self.queue_end)
+        if seq <= self._base:
+            return
+        self._base = seq
+        if seq > self._sealed_end:
+            self._seal()
+        head, starts, chunks = self._head, self._starts, self._chunks
+        count = len(starts)
+        while head < count and starts[head] + len(chunks[head]) <= seq:
+            chunks[head] = b""
+            head += 1
+        if head > _COMPACT or head == count:
+            del starts[:head]
+            del chunks[:head]
+            head = 0
+        self._head = head
+
+    def drop(self) -> None:
+        """Nothing will ever be sent again."""
+        self._chunks.clear()
+        self._starts.clear()
+        self._head = 0
+        self._tail = None
+        self._sealed_end = self._base = self.queue_end
+
+    def tune(self, cwnd: int) -> None:
+        """Room for twice the window, so that it can always be filled (Linux tcp_sndbuf_expand)."""
+        if self.auto_max and 2 * cwnd > self.limit:
+            self.limit = max(self.limit, min(2 * cwnd, self.auto_max))
+
+    def update_window(self, seq: int, ack: int, wnd: int) -> bool:
+        """SND.WND from a segment if it is news (RFC 9293 §3.10.7.4, fifth); True if taken."""
+        if self.snd_wl1 < seq or (self.snd_wl1 == seq and self.snd_wl2 <= ack):
+            self.snd_wl1 = seq
+            self.snd_wl2 = ack
+            self.snd_wnd = wnd
+            if wnd > self.max_wnd:
+                self.max_wnd = wnd
+            return True
+        return False

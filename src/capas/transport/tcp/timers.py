@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The timers of one connection: an array of deadlines behind a single scheduler entry.
+
+Moving a deadline later writes one int; the entry that comes up early is armed again.  Deadlines
+are ns, NEVER when disarmed.
+"""
+
+from collections.abc import Callable
+from typing import Final, final
+
+from capas.base.clock import NEVER, Scheduler, Timer
+
+RTO: Final = 0  # retransmission (RFC 6298); SYN and SYN-ACK too
+PERSIST: Final = 1  # zero-window probe (RFC 9293 §3.8.6.1)
+DELACK: Final = 2  # delayed acknowledgement (RFC 1122 §4.2.3.2)
+KEEPALIVE: Final = 3  # RFC 9293 §3.8.4
+TIME_WAIT: Final = 4  # 2 MSL, and FIN-WAIT-2 of a closed socket
+USER: Final = 5  # user timeout (RFC 9293 §3.8.3)
+PACE: Final = 6  # the next moment pacing allows a segment
+REORDER: Final = 7  # RACK reordering timer (RFC 8985 §6.3)
+TLP: Final = 8  # tail loss probe (RFC 8985 §7)
+KINDS: Final = 9
+
+NAMES: Final = (
+    "rto",
+    "persist",
+    "delack",
+    "keepalive",
+    "time-wait",
+    "user",
+    "pace",
+    "reorder",
+    "tlp",
+)
+
+_ALL_OFF: Final = (NEVER,) * KINDS
+
+
+@final
+class TimerTable(Timer):
+    """One deadline per kind; ``expired(kind, now)`` is called for each that is due."""
+
+    __slots__ = ("_expired", "_scheduler", "deadlines")
+
+    def __init__(self, scheduler: Scheduler, expired: Callable[[int, int], None]) -> None:
+        super().__init__()
+        self.deadlines: list[int] = list(_ALL_OFF)
+        self._scheduler: Scheduler = scheduler
+        self._expired: Callable[[int, int], None] = expired
+
+    def set(self, kind: int, when: int) -> None:
+        """Arm ``kind`` for ``when``."""
+        self.deadlines[kind] = when
+        if when < self.deadline:
+            self._scheduler.at(when, self)
+
+    def clear(self, kind: int) -> None:
+        """Disarm ``kind``."""
+        deadlines = self.deadlines
+        if deadlines[kind] != NEVER:
+            deadlines[kind] = NEVER
+            earliest = min(deadlines)
+            if earliest == NEVER:
+                self._scheduler.cancel(self)
+            else:
+                self.deadline = earliest
+
+    def is_set(self, kind: int) -> bool:
+        """Whether ``kind`` is armed."""
+        return self.deadlines[kind] != NEVER
+
+    def clear_all(self) -> None:
+        """Disarm everything."""
+        self.deadlines[:] = _ALL_OFF
+        self._scheduler.cancel(self)
+
+    def fire(self, now: int) -> None:
+        """Call ``expired`` for each due kind, then arm for the earliest that is left."""
+        deadlines = self.deadlines
+        for kind in range(KINDS):
+            if deadlines[kind] <= now:
+                deadlines[kind] = NEVER
+                self._expired(kind, now)
+        earliest = min(deadlines)
+        if earliest != NEVER:
+            self._scheduler.at(earliest, self)
