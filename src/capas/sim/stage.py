@@ -90,7 +90,8 @@ class Gap:
         elif p >= 1.0:
             self.left = 0
         else:
-            self.left = int(math.log(1.0 - self._rng.unit()) / math.log1p(-p))
+            gap = math.log(1.0 - self._rng.unit()) / math.log1p(-p)
+            self.left = int(min(gap, _NO_GAP))
 
     def spares(self, packets: int) -> bool:
         """Whether the next ``packets`` all go by; counts them if so."""
