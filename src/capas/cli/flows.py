@@ -7,6 +7,7 @@ relative to the sender's initial one, as people read them.
 """
 
 from bisect import bisect_right, insort
+from collections import deque
 from collections.abc import Iterable
 from typing import NamedTuple, final
 
@@ -230,3 +231,40 @@ def option_texts(segment: Segment) -> list[str]:
     if segment.ts_val >= 0:
         found.append("timestamps")
     return found
+
+
+class Series(NamedTuple):
+    """What a sender experienced over time: (ns, bytes in flight) and (ns, ns of round trip)."""
+
+    in_flight: list[tuple[int, int]]
+    rtt: list[tuple[int, int]]
+
+
+def series(connection: Connection, half: Half) -> Series:
+    """Measured from the frames at the sender's own interface; resent data gives no round trip."""
+    other = connection.down if half is connection.up else connection.up
+    in_flight: list[tuple[int, int]] = []
+    rtt: list[tuple[int, int]] = []
+    pending: deque[tuple[int, int]] = deque()  # (end, time sent), of what was sent once
+    highest = acked = 0
+    for sight in connection.sights:
+        segment = sight.segment
+        if segment is None or sight.host != half.sender:
+            continue
+        if sight.outgoing and connection.half(sight) is half:
+            end = half.relative(segment.seq) + segment.length
+            if end > highest:
+                highest = end
+                pending.append((end, sight.time))
+            elif segment.length:
+                pending.clear()  # Karn: an answer could be to either
+            in_flight.append((sight.time, highest - acked))
+        elif not sight.outgoing and connection.half(sight) is other and segment.flags & ACK:
+            acked = max(acked, half.relative(segment.ack))
+            sent = -1
+            while pending and pending[0][0] <= acked:
+                sent = pending.popleft()[1]
+            if sent >= 0:
+                rtt.append((sight.time, sight.time - sent))
+            in_flight.append((sight.time, max(0, highest - acked)))
+    return Series(in_flight, rtt)
