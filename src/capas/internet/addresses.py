@@ -41,7 +41,7 @@ class Addresses:
         if own.state == TENTATIVE:
             own.state = PREFERRED
         bits = len(address) * 8
-        source = address if bits == 32 else None
+        source = address if bits == 32 or is_loopback(address) else None
         if not is_loopback(address):
             shared.local[address] = UNICAST
             loopback = shared.loopback
@@ -58,7 +58,7 @@ class Addresses:
         broadcast = own.prefix().broadcast()
         if broadcast is not None and not is_loopback(address):
             shared.local[broadcast] = BROADCAST
-        if own.prefix_length < bits and own.origin != "slaac":
+        if (own.prefix_length < bits and own.origin != "slaac") or is_loopback(address):
             # The source is left to the rules if the interface has several addresses on the prefix.
             if self._others(interface, own):
                 source = None

@@ -117,7 +117,7 @@ class ErrorsOut:
             shared.counters.add("icmp.error_no_route")
             return
         own = dst if shared.local.get(dst) == UNICAST else source.select(shared, src, route)
-        if own is None or not self._allowed(now):
+        if own is None or not self.allowed(now):
             return
         if kind == kinds.PARAMETER_PROBLEM:
             rest = bytes((info & 0xFF, 0, 0, 0))
@@ -164,7 +164,7 @@ class ErrorsOut:
             shared.counters.add("icmp.error_no_route")
             return
         own = dst if shared.local.get(dst) == UNICAST else source.select(shared, src, route)
-        if own is None or not self._allowed(now):
+        if own is None or not self.allowed(now):
             return
         message = Message(
             found[0], found[1], info.to_bytes(4, "big"), quote(frame, l3, QUOTE6)
@@ -200,7 +200,8 @@ class ErrorsOut:
                 return kind == kinds.PARAMETER_PROBLEM  # RFC 8200 §4.5: about the fragment itself
         return not wire.is_error(data, protocol, at, end)
 
-    def _allowed(self, now: int) -> bool:
+    def allowed(self, now: int) -> bool:
+        """Whether the rate limit lets one more message out (RFC 4443 §2.4 f, RFC 1812 §4.3.2.8)."""
         config = self._shared.config
         if self.bucket.take(config.icmp_rate, config.icmp_burst, now):
             return True

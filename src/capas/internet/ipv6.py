@@ -157,7 +157,10 @@ class Ipv6:
         shared = self.shared
         interface = route.interface
         if ttl == 0:
-            ttl = 1 if dst[0] == 0xFF else shared.config.hop_limit
+            if dst[0] == 0xFF:
+                ttl = 1
+            else:
+                ttl = shared.hop_limits.get(interface.index, 0) or shared.config.hop_limit
         if offload is None or offload.gso_size == 0:
             mtu = route.mtu
             if mtu == 0 or mtu > interface.mtu:

@@ -27,10 +27,12 @@ class Shared:
     __slots__ = (
         "config",
         "counters",
+        "hop_limits",
         "interfaces",
         "local",
         "loopback",
         "members",
+        "mtu6",
         "pmtu",
         "rng",
         "routes",
@@ -50,6 +52,8 @@ class Shared:
         self.interfaces: list[Interface] = []
         self.local: dict[bytes, int] = {BROADCAST4: BROADCAST}
         self.members: dict[bytes, int] = {}  # groups with members on any interface, counted
+        self.hop_limits: dict[int, int] = {}  # by interface index, from router advertisements
+        self.mtu6: dict[int, int] = {}  # likewise, bytes
         self.loopback: Interface | None = None
         self.trace: Tracer | None = None
 

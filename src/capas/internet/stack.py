@@ -16,22 +16,57 @@ from capas.internet.icmp import Icmp
 from capas.internet.ipv4 import Ipv4
 from capas.internet.ipv6 import Ipv6
 from capas.internet.multicast import Multicast
+from capas.internet.nd import TYPES, Nd
 from capas.internet.net import Internet
-from capas.internet.route import METRIC_CONNECTED, METRIC_LOCAL, ORIGIN_CONNECTED, Route
+from capas.internet.redirect import Redirects
+from capas.internet.route import METRIC_CONNECTED, ORIGIN_CONNECTED, Route
 from capas.internet.shared import Shared
-from capas.link.interface import PREFERRED, Interface, InterfaceAddress
+from capas.link.interface import PREFERRED, TENTATIVE, Interface, InterfaceAddress
 from capas.link.link import Medium
 from capas.wire import icmp as wire
 from capas.wire import ipv4 as wire4
 from capas.wire import ipv6 as wire6
-from capas.wire.address import BROADCAST4, LINK_LOCAL_PREFIX6, LOOPBACK4, LOOPBACK6, Prefix
+from capas.wire.address import BROADCAST4, LINK_LOCAL_PREFIX6, Prefix
+
+
+@final
+class _ArpWatch:
+    """What ARP finds out about the IPv4 addresses of one interface (RFC 5227)."""
+
+    __slots__ = ("_interface", "_stack")
+
+    def __init__(self, stack: "InternetStack", interface: Interface) -> None:
+        self._stack: InternetStack = stack
+        self._interface: Interface = interface
+
+    def assigned(self, own: InterfaceAddress, now: int) -> None:
+        """Nobody answered the probes."""
+        self._stack.addresses.assigned(self._interface, own)
+
+    def conflict(self, own: InterfaceAddress, now: int) -> None:
+        """Another station has the address: a TENTATIVE one is given up."""
+        stack = self._stack
+        if own.state == TENTATIVE:
+            stack.remove_address(self._interface, own.address, now)
+        if stack.nd.conflict is not None:
+            stack.nd.conflict(self._interface, own, now)
 
 
 @final
 class InternetStack:
     """The internet layer of one host, all parts."""
 
-    __slots__ = ("addresses", "icmp", "ipv4", "ipv6", "multicast", "net", "shared")
+    __slots__ = (
+        "addresses",
+        "icmp",
+        "ipv4",
+        "ipv6",
+        "multicast",
+        "nd",
+        "net",
+        "redirects",
+        "shared",
+    )
 
     def __init__(self, shared: Shared) -> None:
         self.shared: Shared = shared
@@ -40,16 +75,22 @@ class InternetStack:
         self.icmp: Icmp = Icmp(shared, self.ipv4, self.ipv6)
         self.multicast: Multicast = Multicast(shared, self.ipv4, self.ipv6)
         self.addresses: Addresses = Addresses(shared)
+        self.redirects: Redirects = Redirects(shared, self.ipv4, self.icmp.errors_out)
+        self.nd: Nd = Nd(shared, self.ipv6, self.addresses, self.multicast, self.redirects)
         self.net: Internet = Internet(
             shared, self.ipv4, self.ipv6, self.icmp, self.multicast, self.addresses
         )
         for kind in (wire.MLD_QUERY, wire.MLD_REPORT, wire.MLD_DONE, wire.MLD2_REPORT):
             self.icmp.handlers6[kind] = self.multicast
+        for kind in TYPES:
+            self.icmp.handlers6[kind] = self.nd
+        self.ipv4.redirects = self.ipv6.redirects = self.redirects
+        self.icmp.errors_in.redirects = self.redirects
 
     def attach(self, interface: Interface, now: int) -> None:
         """Take an interface in: handlers, multicast and link-local routes, link-local address.
 
-        A loopback gets 127.0.0.1/8 and ::1/128.
+        The addresses of a loopback are the host's to add (127.0.0.1/8, ::1/128).
         """
         shared = self.shared
         shared.interfaces.append(interface)
@@ -59,17 +100,6 @@ class InternetStack:
         routes = shared.routes
         if interface.caps.medium is Medium.LOOPBACK:
             self.addresses.loopback_attached(interface)
-            for address, length in ((LOOPBACK4, 8), (LOOPBACK6, 128)):
-                self.addresses.add(interface, InterfaceAddress(address, length))
-            routes.add(
-                Route(
-                    Prefix(LOOPBACK6, 128),
-                    interface,
-                    metric=METRIC_LOCAL,
-                    source=LOOPBACK6,
-                    origin=ORIGIN_CONNECTED,
-                )
-            )
             return
         for prefix in (
             Prefix(BROADCAST4, 32),
@@ -78,6 +108,11 @@ class InternetStack:
             Prefix(LINK_LOCAL_PREFIX6 + bytes(8), 64),
         ):
             routes.add(Route(prefix, interface, metric=METRIC_CONNECTED, origin=ORIGIN_CONNECTED))
+        watch = _ArpWatch(self, interface)
+        interface.arp.assigned = watch.assigned
+        interface.arp.conflict = watch.conflict
+        interface.neighbors4.failed = self.redirects.gateway_failed
+        self.nd.attach(interface, now)
 
     def add_address(
         self,
@@ -89,15 +124,22 @@ class InternetStack:
         valid_until: int = NEVER,
         preferred_until: int = NEVER,
     ) -> InterfaceAddress:
-        """Give an interface an address."""
+        """Give an interface an address; over Ethernet an IPv6 one is TENTATIVE during DAD."""
         own = InterfaceAddress(
             address, prefix_length, PREFERRED, valid_until, preferred_until, origin
         )
-        self.addresses.add(interface, own)
+        if len(address) == 16:
+            self.nd.add(interface, own, now)
+        else:
+            interface.arp.address_added(own, now)  # with probes it is TENTATIVE from here on
+            self.addresses.add(interface, own)
         return own
 
     def remove_address(self, interface: Interface, address: bytes, now: int) -> bool:
         """Take an address away; False if it was not there."""
+        if len(address) == 16:
+            return self.nd.remove(interface, address, now) is not None
+        interface.arp.address_removed(address)
         return self.addresses.remove(interface, address) is not None
 
     def set_trace(self, trace: Tracer | None) -> None:

@@ -51,12 +51,14 @@ class ArpLayer:
     """ARP on one interface, which makes it: handler of EtherType 0x0806 and solicitor for IPv4.
 
     ``conflict(address, now)``  told when another station uses one of our addresses
+    ``assigned(address, now)``  told when the probes for an address stayed unanswered
     """
 
     def __init__(self, interface: "Interface") -> None:
         self.interface: Interface = interface
         self.watches: dict[bytes, AddressWatch] = {}
         self.conflict: Callable[[InterfaceAddress, int], None] | None = None
+        self.assigned: Callable[[InterfaceAddress, int], None] | None = None
         if interface.ethernet:
             interface.handlers[TYPE_ARP] = self
             interface.neighbors4.solicit = self.solicit
@@ -106,6 +108,8 @@ class ArpLayer:
             return
         if watch.address.state == TENTATIVE:
             watch.address.state = PREFERRED
+            if self.assigned is not None:
+                self.assigned(watch.address, now)
         if watch.announcements:
             watch.announcements -= 1
             self.announce(watch.address.address, now)

@@ -11,7 +11,6 @@ from capas.base.frame import CSUM_NONE, Frame
 from capas.base.rng import Rng
 from capas.internet.stack import InternetStack, build
 from capas.internet.types import IcmpError
-from capas.link.arp import ArpLayer
 from capas.link.interface import Interface
 from capas.link.link import ALL_GSO, Link, LinkCaps, Loopback, Medium
 from capas.wire.address import parse, parse_interface
@@ -108,6 +107,9 @@ class Node:
         self.stack.net.register(253, self.recorder)
         self.lo = self._interface("lo", Loopback(), bytes(6))
         self.stack.attach(self.lo, 0)
+        for text in ("127.0.0.1/8", "::1/128"):
+            address, length = parse_interface(text)
+            self.stack.add_address(self.lo, address, length, 0)
 
     def _interface(self, name: str, link: Link, mac: bytes) -> Interface:
         interface = Interface(
@@ -130,7 +132,6 @@ class Node:
         interface = self._interface(
             f"eth{len(self.interfaces) - 1}", Port(segment, mtu, offload, ip), mac
         )
-        ArpLayer(interface)
         self.stack.attach(interface, self.net.now)
         for text in addresses:
             address, length = parse_interface(text)
