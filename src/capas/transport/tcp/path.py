@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 TCP_HEADER: Final = 20  # bytes, RFC 9293 §3.1
 MIN_MSS: Final = 48  # Linux tcp_min_snd_mss
+MAX_PACKET: Final = 65_535  # bytes: the total length field of IPv4
 _pack = Struct("!HHLLHHHH").pack
 
 
@@ -93,7 +94,7 @@ class Path:
         self.route = route
         if route is None:
             return False
-        self.mtu = net.path_mtu(self.remote, route, now)
+        self.mtu = min(net.path_mtu(self.remote, route, now), MAX_PACKET)
         if self.probed_mtu and self.probed_mtu < self.mtu:
             self.mtu = self.probed_mtu
         caps = route.interface.caps
