@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Socket semantics over a host; waiting is a driver's business."""
+"""Socket semantics: what programs written for CPython's `socket` find on a host."""

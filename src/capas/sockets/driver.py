@@ -112,8 +112,11 @@ class Driver(ABC):
         the past means "what is due now, without waiting".
         """
 
-    def wake(self) -> None:
+    def wake(self) -> None:  # noqa: B027 - nobody waits in another thread unless a driver says so
         """Make a `turn` that waits in another thread return; safe to call from any thread."""
+
+    def release(self) -> None:  # noqa: B027 - most drivers need not know
+        """An event loop that called `turn` is closed."""
 
     def run_blocking(
         self,

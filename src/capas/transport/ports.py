@@ -14,6 +14,7 @@ from typing import Final, final
 
 from capas.base.config import HostConfig
 from capas.base.rng import Rng
+from capas.errors import os_error
 from capas.wire.address import ANY6, is_unspecified
 
 _COUNTERS: Final = 64  # RFC 6056 §3.3.4: TABLE_LENGTH, 10 bytes would do
@@ -52,7 +53,7 @@ class EphemeralPorts:
 
 
 def overlap(a: bytes, a_v6only: bool, b: bytes, b_v6only: bool) -> bool:
-    """Whether two local addresses can receive the same packet (RFC 3493 §5.3 for mixed families)."""
+    """Whether two local addresses can receive the same packet (families mix: RFC 3493 §5.3)."""
     if len(a) == len(b):
         return a == b or is_unspecified(a) or is_unspecified(b)
     if len(a) == 16:
@@ -115,9 +116,9 @@ class PortBindings:
                 wanted.address, remote, remote_port, lambda port: port not in ports
             )
             if wanted.port == 0:
-                raise OSError(errno.EADDRINUSE, "Address already in use")
+                raise os_error(errno.EADDRINUSE)
         elif self.conflict(wanted):
-            raise OSError(errno.EADDRINUSE, "Address already in use")
+            raise os_error(errno.EADDRINUSE)
         self.ports.setdefault(wanted.port, []).append(wanted)
         wanted.users = 1
         return wanted
@@ -127,7 +128,7 @@ class PortBindings:
         binding.listening = True
         if self.conflict(binding):
             binding.listening = False
-            raise OSError(errno.EADDRINUSE, "Address already in use")
+            raise os_error(errno.EADDRINUSE)
 
     def conflict(self, wanted: Binding) -> bool:
         """Whether somebody holds what ``wanted`` asks for."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""UDP (RFC 768, RFC 1122 §4.1, RFC 8200 §8.1, RFC 6935, RFC 8085): who gets a datagram, who may send.
+"""UDP: who gets a datagram (RFC 768, RFC 1122 §4.1, RFC 8200 §8.1, RFC 6935, RFC 8085).
 
 Receiving: connected sockets first, then those bound to the address, then the wildcard; every match
 for multicast and broadcast; port unreachable when nobody is there.  Errors of ICMP reach the socket
@@ -17,6 +17,7 @@ from capas.base.config import HostConfig
 from capas.base.events import Counters, Tracer
 from capas.base.frame import CSUM_NONE, GSO_UDP_L4, Frame
 from capas.base.rng import Rng
+from capas.errors import os_error
 from capas.internet.net import Internet
 from capas.internet.types import PACKET_TOO_BIG, IcmpError
 from capas.link.interface import Interface
@@ -109,7 +110,7 @@ class UdpLayer:
                 self._drop(now, "udp.zero_checksum6", "RFC 8200 §8.1")
                 return
             self._drop(now, "udp.no_port", "RFC 1122 §4.1.3.1")
-            self.net.port_unreachable(interface, frame, l3, now)
+            self.net.send_icmp_port_unreachable(interface, frame, l3, now)
             return
         self._deliver(found, datagram, unchecked, now)
 
@@ -142,7 +143,7 @@ class UdpLayer:
             self._drop(now, "udp.receive_buffer_full", "")
 
     def _group(self, datagram: Datagram, port: int, unchecked: bool, now: int) -> None:
-        """To every socket that listens for this group or broadcast (RFC 1122 §4.1.3.5, RFC 1112)."""
+        """To every socket that listens for this group or broadcast (RFC 1112, RFC 919)."""
         dst = datagram.destination
         index = datagram.interface
         multicast = addr.is_multicast(dst)
@@ -203,11 +204,11 @@ class UdpLayer:
     def bind(self, socket: UdpSocket, address: bytes, port: int) -> None:
         """Bind ``socket``; port 0 picks one."""
         if socket.port:
-            raise OSError(errno.EINVAL, "Invalid argument")
+            raise os_error(errno.EINVAL)
         if not (
             addr.is_unspecified(address) or addr.is_multicast(address) or self.net.is_local(address)
         ):
-            raise OSError(errno.EADDRNOTAVAIL, "Cannot assign requested address")
+            raise os_error(errno.EADDRNOTAVAIL)
         self._take(socket, address, port, b"", 0)
         socket.bound_address = address
 
@@ -225,9 +226,9 @@ class UdpLayer:
                 address, remote, remote_port, lambda n: n not in unused
             ) or self._ephemeral.pick(address, remote, remote_port, free)
             if port == 0:
-                raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+                raise os_error(errno.EAGAIN)
         elif not free(port):
-            raise OSError(errno.EADDRINUSE, "Address already in use")
+            raise os_error(errno.EADDRINUSE)
         socket.local = address
         socket.port = port
         self.sockets.setdefault(port, []).append(socket)
@@ -244,7 +245,7 @@ class UdpLayer:
             and route.interface.is_broadcast(address)
             and not socket.options.broadcast
         ):
-            raise OSError(errno.EACCES, "Permission denied")
+            raise os_error(errno.EACCES)
         local = socket.local
         if addr.is_unspecified(local) or addr.is_multicast(local):
             local = source
@@ -271,7 +272,7 @@ class UdpLayer:
             self._forget(socket)
             socket.local = socket.bound_address
 
-    def close(self, socket: UdpSocket) -> None:
+    def close(self, socket: UdpSocket, now: int) -> None:
         """Take ``socket`` out of all tables."""
         if socket.remote:
             self._forget(socket)
@@ -281,7 +282,7 @@ class UdpLayer:
             if not sockets:
                 del self.sockets[socket.port]
         for group, index in socket.groups:
-            self.net.leave(group, self._interface(group, index))
+            self.net.leave(group, self._interface(group, index), now)
         socket.groups.clear()
 
     # -- the rest of what a socket asks -----------------------------------------------------------
@@ -292,37 +293,39 @@ class UdpLayer:
             self._take(socket, socket.local, 0, to.address, to.port)
         return send(self.net, socket, data, now, to)
 
-    def membership(self, socket: UdpSocket, group: bytes, interface: int, join: bool) -> None:
+    def membership(
+        self, socket: UdpSocket, group: bytes, interface: int, join: bool, now: int
+    ) -> None:
         """Join or leave ``group``; interface 0: the one the route to the group names."""
         if not addr.is_multicast(group):
-            raise OSError(errno.EINVAL, "Invalid argument")
+            raise os_error(errno.EINVAL)
         link = self._interface(group, interface)
         key = (group, link.index)
         if join:
             if key in socket.groups:
-                raise OSError(errno.EADDRINUSE, "Address already in use")
+                raise os_error(errno.EADDRINUSE)
             if len(socket.groups) >= self.config.multicast_groups:
                 self.counters.add("udp.too_many_groups")
-                raise OSError(errno.ENOBUFS, "No buffer space available")
-            self.net.join(group, link)
+                raise os_error(errno.ENOBUFS)
+            self.net.join(group, link, now)
             socket.groups[key] = None
         else:
             if key not in socket.groups:
-                raise OSError(errno.EADDRNOTAVAIL, "Cannot assign requested address")
+                raise os_error(errno.EADDRNOTAVAIL)
             del socket.groups[key]
-            self.net.leave(group, link)
+            self.net.leave(group, link, now)
 
     def _interface(self, group: bytes, index: int) -> Interface:
-        for interface in self.net.interfaces:
+        for interface in self.net.shared.interfaces:
             if interface.index == index:
                 return interface
         if index == 0:
             route = self.net.route(group)
             if route is not None:
                 return route.interface
-            for interface in self.net.interfaces[1:]:
+            for interface in self.net.shared.interfaces[1:]:
                 return interface
-        raise OSError(errno.ENODEV, "No such device")
+        raise os_error(errno.ENODEV)
 
     def _drop(self, now: int, counter: str, clause: str) -> None:
         self.counters.add(counter)
@@ -336,7 +339,7 @@ def _score(socket: UdpSocket, dst: bytes, src: bytes, source_port: int, interfac
     local = socket.local
     if local == dst:
         score = _BOUND + _FAMILY
-    elif local != socket.wildcard:
+    elif not addr.is_unspecified(local):
         return -1
     elif len(local) == len(dst):
         score = _FAMILY
@@ -363,6 +366,6 @@ def _conflict(socket: UdpSocket, address: bytes, other: UdpSocket) -> bool:
     mine, theirs = socket.options, other.options
     if mine.device and theirs.device and mine.device != theirs.device:
         return False
-    if mine.reuse_port and theirs.reuse_port or mine.reuse_address and theirs.reuse_address:
+    if (mine.reuse_port and theirs.reuse_port) or (mine.reuse_address and theirs.reuse_address):
         return False
     return overlap(address, mine.v6only, other.local, theirs.v6only)

@@ -11,6 +11,7 @@ from typing import Final
 
 from capas.base.checksum import Buffer, pseudo_sum
 from capas.base.frame import GSO_UDP_L4, Offload
+from capas.errors import os_error
 from capas.internet.net import Internet
 from capas.internet.route import Route
 from capas.link.interface import Interface
@@ -44,16 +45,16 @@ def find_way(net: Internet, socket: UdpSocket, to: Destination) -> tuple[Route, 
         if found is not None and (index or route is None):
             route = Route(addr.Prefix(dst, len(dst) * 8), found)
     if route is None:
-        raise OSError(errno.ENETUNREACH, "Network is unreachable")
+        raise os_error(errno.ENETUNREACH)
     source = local or net.source(dst, route)
     if source is None:
-        raise OSError(errno.EADDRNOTAVAIL, "Cannot assign requested address")
+        raise os_error(errno.EADDRNOTAVAIL)
     return route, source
 
 
 def _link_of(net: Internet, index: int, local: bytes) -> Interface | None:
     """The interface a multicast or limited broadcast leaves by: the chosen one, or its owner."""
-    for interface in net.interfaces:
+    for interface in net.shared.interfaces:
         if index:
             if interface.index == index:
                 return interface
@@ -67,19 +68,19 @@ def send(net: Internet, socket: UdpSocket, data: Buffer, now: int, to: Destinati
     dst = to.address
     size = len(data)
     if to.port == 0:
-        raise OSError(errno.EINVAL, "Invalid argument")
+        raise os_error(errno.EINVAL)
     options = socket.options
     if size > (wire.MAX_PAYLOAD4 if len(dst) == 4 else wire.MAX_PAYLOAD6):
-        raise OSError(errno.EMSGSIZE, "Message too long")
+        raise os_error(errno.EMSGSIZE)
     route, source = find_way(net, socket, to)
     if len(dst) == 4 and route.interface.is_broadcast(dst) and not options.broadcast:
-        raise OSError(errno.EACCES, "Permission denied")
+        raise os_error(errno.EACCES)
     header = wire.HEADER_SIZE + (20 if len(dst) == 4 else 40)
     mtu = net.path_mtu(dst, route, now)
     segment = to.segment or options.segment
     if segment and size > segment:
         if segment + header > mtu or size > segment * MAX_SEGMENTS:
-            raise OSError(errno.EINVAL, "Invalid argument")
+            raise os_error(errno.EINVAL)
         if size + header > route.gso_max:
             view = memoryview(data)
             room = max(1, min(65_000, route.gso_max - header) // segment) * segment
@@ -90,11 +91,11 @@ def send(net: Internet, socket: UdpSocket, data: Buffer, now: int, to: Destinati
         segment = 0
     discover = options.pmtu_discover
     if size + header > mtu and discover == PMTUDISC_DO:
-        raise OSError(errno.EMSGSIZE, "Message too long")
+        raise os_error(errno.EMSGSIZE)
     if discover == PMTUDISC_PROBE:
         mtu = route.interface.mtu
         if size + header > mtu:
-            raise OSError(errno.EMSGSIZE, "Message too long")
+            raise os_error(errno.EMSGSIZE)
     _emit(net, socket, data, route, source, to, segment, mtu, now)
     return size
 
@@ -140,6 +141,6 @@ def _emit(
         ttl,
         options.tos if to.tos < 0 else to.tos,
         whole and options.pmtu_discover != PMTUDISC_DONT,
-        loop=options.multicast_loop,
+        options.multicast_loop,
     )
-    net.counters.add("udp.sent" if sent else "udp.not_sent")
+    net.shared.counters.add("udp.sent" if sent else "udp.not_sent")

@@ -9,13 +9,16 @@ ones count too.  Units: ns, bytes, packed addresses, ports.
 
 import errno
 from collections import deque
-from collections.abc import Callable
-from typing import Final, Protocol, final
+from typing import TYPE_CHECKING, Final, final
 
 from capas.base.checksum import Buffer
+from capas.errors import os_error
 from capas.internet.types import IcmpError
 from capas.transport.endpoint import ERROR, READ, WRITE, Endpoint
 from capas.wire.address import ANY4, ANY6
+
+if TYPE_CHECKING:
+    from capas.transport.udp import UdpLayer
 
 OVERHEAD: Final = 256  # bytes charged per queued datagram beside its payload (Linux: truesize)
 ERROR_QUEUE: Final = 64  # ICMP errors kept for MSG_ERRQUEUE
@@ -115,17 +118,6 @@ class UdpOptions:
         self.v6only: bool = False
 
 
-class Layer(Protocol):
-    """What a socket asks of `UdpLayer`."""
-
-    def bind(self, socket: "UdpSocket", address: bytes, port: int) -> None: ...
-    def connect(self, socket: "UdpSocket", address: bytes, port: int, scope: int) -> None: ...
-    def disconnect(self, socket: "UdpSocket") -> None: ...
-    def send(self, socket: "UdpSocket", data: Buffer, now: int, to: "Destination") -> int: ...
-    def membership(self, socket: "UdpSocket", group: bytes, interface: int, join: bool) -> None: ...
-    def close(self, socket: "UdpSocket") -> None: ...
-
-
 @final
 class Destination:
     """Where one datagram goes and how it differs from the socket's options.
@@ -167,7 +159,9 @@ class UdpSocket:
     ``error``              pending errno, reported once by the next call
     """
 
-    def __init__(self, layer: Layer, endpoint: Endpoint, size: int, options: UdpOptions) -> None:
+    def __init__(
+        self, layer: "UdpLayer", endpoint: Endpoint, size: int, options: UdpOptions
+    ) -> None:
         self.endpoint: Endpoint = endpoint
         self.options: UdpOptions = options
         self.wildcard: bytes = ANY4 if size == 4 else ANY6
@@ -185,7 +179,7 @@ class UdpSocket:
         self.groups: dict[tuple[bytes, int], None] = {}
         self.closed: bool = False
         self.read_shut: bool = False
-        self._layer: Layer = layer
+        self._layer: UdpLayer = layer
         endpoint.set_ready(WRITE)
 
     # -- addresses ------------------------------------------------------------------------------
@@ -207,13 +201,13 @@ class UdpSocket:
         """Forget the remote end (AF_UNSPEC)."""
         self._layer.disconnect(self)
 
-    def join(self, group: bytes, interface: int) -> None:
+    def join(self, group: bytes, interface: int, now: int) -> None:
         """Take part in a multicast group on one interface."""
-        self._layer.membership(self, group, interface, True)
+        self._layer.membership(self, group, interface, True, now)
 
-    def leave(self, group: bytes, interface: int) -> None:
+    def leave(self, group: bytes, interface: int, now: int) -> None:
         """Undo `join`; EADDRNOTAVAIL if there was none."""
-        self._layer.membership(self, group, interface, False)
+        self._layer.membership(self, group, interface, False, now)
 
     # -- data -----------------------------------------------------------------------------------
 
@@ -222,7 +216,7 @@ class UdpSocket:
         self.raise_error()
         if to is None:
             if not self.remote:
-                raise OSError(errno.EDESTADDRREQ, "Destination address required")
+                raise os_error(errno.EDESTADDRREQ)
             to = Destination(self.remote, self.remote_port, self.scope)
         return self._layer.send(self, data, now, to)
 
@@ -284,30 +278,12 @@ class UdpSocket:
     def raise_error(self) -> None:
         """Raise the pending error, if there is one."""
         if self.error:
-            number = self.take_error()
-            raise OSError(number, _message(number))
+            raise os_error(self.take_error())
 
-    def close(self) -> None:
+    def close(self, now: int) -> None:
         """Give up the port and the groups."""
         if not self.closed:
             self.closed = True
-            self._layer.close(self)
+            self._layer.close(self, now)
             self.queue.clear()
             self.queued = 0
-
-
-def _message(number: int) -> str:
-    return _MESSAGES.get(number, errno.errorcode.get(number, str(number)))
-
-
-#: strerror by errno: `os` is not for layers below sockets.
-_MESSAGES: Final[dict[int, str]] = {
-    errno.ECONNREFUSED: "Connection refused",
-    errno.EHOSTUNREACH: "No route to host",
-    errno.ENETUNREACH: "Network is unreachable",
-    errno.EMSGSIZE: "Message too long",
-    errno.EPROTO: "Protocol error",
-    errno.EACCES: "Permission denied",
-    errno.ENOPROTOOPT: "Protocol not available",
-    errno.EOPNOTSUPP: "Operation not supported",
-}

@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The event loop: Python's own selector loop on our selector and our time.
+
+What creates sockets or looks names up goes to the stack of the *current host*
+(`capas.sockets.current`); everything else is the standard loop's.  Outside any host the loop
+behaves as the standard one (real sockets, in a real selector beside).
+
+asyncio makes its sockets in functions that name the module ``socket``.  Those functions are taken
+as they are and given other globals (`_on_our_sockets`), so each Python's own behaviour, happy
+eyeballs included, is kept without a copy of its text.  `tests/unit/aio/test_private.py` pins what
+is used of asyncio's private parts.
+"""
+
+import asyncio
+import socket as std
+import types
+from asyncio import base_events
+from collections.abc import Callable
+from concurrent.futures import Executor
+from contextvars import copy_context
+from functools import partial
+from typing import Any, Final
+
+from capas.aio import names
+from capas.aio.selector import LoopSelector
+from capas.base.clock import SECOND
+from capas.sockets.current import context_of, current_host
+from capas.sockets.driver import VIRTUAL_FD, Driver, driver_of
+from capas.sockets.socket import Socket
+
+
+def make_socket(
+    family: int = -1, type: int = -1, proto: int = -1, fileno: int | None = None
+) -> std.socket:
+    """`socket.socket` as the running code should have it: of the current host, or genuine."""
+    host = current_host()
+    inet = family in (-1, std.AF_INET, std.AF_INET6)
+    if fileno is not None:
+        if fileno >= VIRTUAL_FD:
+            return Socket(family, type, proto, fileno)
+    elif host is not None and inet:
+        return Socket(family, type, proto)
+    return std.socket(family, type, proto, fileno)
+
+
+class _SocketModule(types.ModuleType):
+    """The module ``socket`` with `make_socket` in place of its class."""
+
+    socket = staticmethod(make_socket)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(std, name)
+
+
+_SOCKETS: Final = _SocketModule("socket")
+
+
+def _on_our_sockets(function: Any) -> Any:
+    """The same function, but ``socket`` in its globals is ours."""
+    moved = types.FunctionType(
+        function.__code__,
+        {**function.__globals__, "socket": _SOCKETS},
+        function.__name__,
+        function.__defaults__,
+        function.__closure__,
+    )
+    moved.__kwdefaults__ = function.__kwdefaults__
+    moved.__doc__ = function.__doc__
+    moved.__qualname__ = function.__qualname__
+    return moved
+
+
+class CapasEventLoop(asyncio.SelectorEventLoop):
+    """A selector event loop on the network and the time of ``driver``."""
+
+    def __init__(self, driver: Driver) -> None:
+        self.driver: Driver = driver
+        self._loop_selector: LoopSelector = LoopSelector(driver)
+        super().__init__(self._loop_selector)
+        self._clock_resolution: float = 1e-9
+
+    def time(self) -> float:
+        """The driver's time in seconds."""
+        return self.driver.now() / SECOND
+
+    def close(self) -> None:
+        """Close; the driver is free for another loop."""
+        super().close()
+        self._loop_selector.close()
+
+    # -- sockets of the current host --------------------------------------------------------------
+
+    _connect_sock = _on_our_sockets(base_events.BaseEventLoop._connect_sock)  # type: ignore[attr-defined]
+    create_server = _on_our_sockets(base_events.BaseEventLoop.create_server)
+    create_datagram_endpoint = _on_our_sockets(base_events.BaseEventLoop.create_datagram_endpoint)
+
+    async def getaddrinfo(
+        self,
+        host: Any,
+        port: Any,
+        *,
+        family: int = 0,
+        type: int = 0,
+        proto: int = 0,
+        flags: int = 0,
+    ) -> Any:
+        """Of the current host."""
+        current = current_host()
+        if current is None:
+            return await super().getaddrinfo(
+                host, port, family=family, type=type, proto=proto, flags=flags
+            )
+        return await names.getaddrinfo(current, host, port, family, type, proto, flags)
+
+    async def getnameinfo(self, sockaddr: Any, flags: int = 0) -> Any:
+        """Of the current host."""
+        current = current_host()
+        if current is None:
+            return await super().getnameinfo(sockaddr, flags)
+        return await names.getnameinfo(current, sockaddr, flags)
+
+    def _add_reader(self, fd: Any, callback: Any, *args: Any) -> Any:
+        """As the standard loop, but the callback runs on the socket's host."""
+        return self._on_host(fd, super()._add_reader, callback, args)  # type: ignore[misc]
+
+    def _add_writer(self, fd: Any, callback: Any, *args: Any) -> Any:
+        """As the standard loop, but the callback runs on the socket's host."""
+        return self._on_host(fd, super()._add_writer, callback, args)  # type: ignore[misc]
+
+    def _on_host(self, fd: Any, add: Callable[..., Any], callback: Any, args: Any) -> Any:
+        number = fd if isinstance(fd, int) else fd.fileno()
+        description = self.driver.descriptors.open.get(number)
+        if description is None or description.host is current_host():
+            return add(fd, callback, *args)
+        return context_of(description.host).run(add, fd, callback, *args)
+
+    async def _sock_sendfile_native(self, sock: Any, file: Any, offset: int, count: Any) -> Any:
+        if isinstance(sock, Socket):
+            raise asyncio.SendfileNotAvailableError("a virtual descriptor has no os.sendfile()")
+        return await super()._sock_sendfile_native(sock, file, offset, count)  # type: ignore[misc]
+
+    # -- threads ----------------------------------------------------------------------------------
+
+    def run_in_executor(self, executor: Executor | None, func: Any, *args: Any) -> Any:
+        """In virtual time ``func`` runs as a program of the world, whatever the executor."""
+        host = current_host()
+        call = partial(func, *args)
+        if not self.driver.virtual:
+            if host is not None and not _other_process(executor):
+                call = partial(copy_context().run, call)
+            return super().run_in_executor(executor, call)
+        self._check_closed()  # type: ignore[attr-defined]
+        future = self.create_future()
+
+        def done(result: object, error: BaseException | None) -> None:
+            self.call_soon_threadsafe(_settle, future, result, error)
+
+        if not self.driver.run_blocking(host, call, done):
+            return super().run_in_executor(executor, call)
+        return future
+
+    def _write_to_self(self) -> None:
+        self._loop_selector.wake()
+        if not self.driver.virtual:
+            super()._write_to_self()  # type: ignore[misc]
+
+
+def _other_process(executor: Executor | None) -> bool:
+    return executor is not None and "Process" in type(executor).__name__
+
+
+def _settle(future: "asyncio.Future[object]", result: object, error: BaseException | None) -> None:
+    if future.done():
+        return
+    if error is None:
+        future.set_result(result)
+    elif isinstance(error, StopIteration):
+        future.set_exception(RuntimeError(f"the function raised {error!r}"))
+    else:
+        future.set_exception(error)
+
+
+def new_event_loop(driver: Driver | None = None) -> asyncio.AbstractEventLoop:
+    """A loop on ``driver``, by default that of the current host; without a host, a standard one."""
+    if driver is None:
+        host = current_host()
+        if host is None:
+            return asyncio.new_event_loop()
+        driver = driver_of(host)
+    return CapasEventLoop(driver)

@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a descriptor stands for: POSIX's "open file description", here of one socket on one host.
+
+Several descriptors (`dup`) can share one description; it lives until the last is closed.  It owns
+the endpoint whose readiness selectors and blocked programs wait for, and it outlives the exchange
+of that endpoint when an idle socket becomes a connection or a listener.  Addresses are packed in
+here; `capas.sockets.addresses` turns Python's tuples into them.
+"""
+
+import errno
+from abc import ABC, abstractmethod
+from typing import final
+
+from capas.base.checksum import Buffer
+from capas.host.host import Host
+from capas.sockets import options
+from capas.sockets.driver import Driver
+from capas.sockets.failure import fail
+from capas.transport.endpoint import Endpoint, Watcher
+
+#: A socket address inside: packed address, port, interface index of a scoped address.
+Address = tuple[bytes, int, int]
+#: Ancillary data as recvmsg and sendmsg have it: (level, type, bytes).
+Ancillary = list[tuple[int, int, bytes]]
+
+
+@final
+class Received:
+    """What one receive call got: ``data``, where from, flags and ancillary data."""
+
+    __slots__ = ("ancillary", "data", "flags", "source")
+
+    def __init__(
+        self,
+        data: bytes,
+        source: Address | None = None,
+        flags: int = 0,
+        ancillary: Ancillary | None = None,
+    ) -> None:
+        self.data: bytes = data
+        self.source: Address | None = source
+        self.flags: int = flags
+        self.ancillary: Ancillary = ancillary if ancillary is not None else []
+
+
+class Description(ABC):
+    """One socket of ``host``; subclasses know its protocol.
+
+    ``references``  descriptors that stand for it
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        driver: Driver,
+        family: int,
+        type: int,
+        proto: int,
+        endpoint: Endpoint,
+    ) -> None:
+        self.host: Host = host
+        self.driver: Driver = driver
+        self.family: int = family
+        self.type: int = type
+        self.proto: int = proto
+        self.endpoint: Endpoint = endpoint
+        self.references: int = 0
+        self.settings: options.Settings = options.Settings()
+        self._watchers: list[Watcher] = []
+
+    # -- waiting ----------------------------------------------------------------------------------
+
+    def watch(self, watcher: Watcher) -> None:
+        """Tell ``watcher`` of each gain of readiness."""
+        self._watchers.append(watcher)
+        self.endpoint.watcher = self
+
+    def unwatch(self, watcher: Watcher) -> None:
+        """Undo `watch`."""
+        self._watchers.remove(watcher)
+        if not self._watchers:
+            self.endpoint.watcher = None
+
+    def endpoint_ready(self, endpoint: Endpoint) -> None:
+        """The driver says the endpoint gained readiness."""
+        for watcher in tuple(self._watchers):
+            watcher.endpoint_ready(endpoint)
+
+    def exchange(self, endpoint: Endpoint) -> None:
+        """From now on ``endpoint`` is the one to wait on."""
+        self.endpoint.watcher = None
+        self.endpoint = endpoint
+        if self._watchers:
+            endpoint.watcher = self
+            if endpoint.readiness:
+                self.endpoint_ready(endpoint)
+
+    # -- what each protocol does; errors are OSError, None means "would block" --------------------
+
+    @abstractmethod
+    def bind(self, address: Address) -> None:
+        """bind(2)."""
+
+    def listen(self, backlog: int) -> None:
+        """listen(2)."""
+        raise fail(errno.EOPNOTSUPP)
+
+    def accept(self) -> "Description | None":
+        """accept(2): the description of the connection."""
+        raise fail(errno.EOPNOTSUPP)
+
+    @abstractmethod
+    def connect(self, address: Address | None) -> bool:
+        """connect(2); None is AF_UNSPEC.  False: in progress, wait for WRITE, then `connected`."""
+
+    def connected(self) -> None:
+        """A connect that was in progress has ended: raise its error, if it has one."""
+        error = self.take_error()
+        if error:
+            raise fail(error)
+
+    @abstractmethod
+    def send(
+        self, data: Buffer, flags: int, address: Address | None, ancillary: Ancillary
+    ) -> int | None:
+        """send(2), sendto(2), sendmsg(2): bytes taken."""
+
+    @abstractmethod
+    def receive(self, limit: int, flags: int) -> Received | None:
+        """recv(2), recvfrom(2), recvmsg(2)."""
+
+    @abstractmethod
+    def shutdown(self, how: int) -> None:
+        """shutdown(2)."""
+
+    @abstractmethod
+    def local_address(self) -> Address:
+        """getsockname(2)."""
+
+    @abstractmethod
+    def remote_address(self) -> Address:
+        """getpeername(2); ENOTCONN."""
+
+    @abstractmethod
+    def take_error(self) -> int:
+        """SO_ERROR: the pending errno, which is then forgotten."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """The last descriptor was closed."""
+
+    # -- options ----------------------------------------------------------------------------------
+
+    @property
+    @abstractmethod
+    def kind(self) -> int:
+        """Which options it has: options.STREAM or options.DATAGRAM."""
+
+    def get_option(self, level: int, number: int) -> int | bytes:
+        """getsockopt(2)."""
+        option = options.find(level, number, self.kind)
+        if option.kind == options.READ_ONLY:
+            return self.fact(option.name)
+        if option.kind == options.SPECIAL:
+            return self.get_special(option.name)
+        if option.kind == options.BUFFER and option.name not in self.settings.values:
+            return self.default_buffer(option.name)
+        return self.settings.show(option)
+
+    def set_option(self, level: int, number: int, value: int | bytes) -> None:
+        """setsockopt(2)."""
+        option = options.find(level, number, self.kind)
+        if option.kind == options.SPECIAL:
+            self.set_special(option.name, value)
+        else:
+            self.apply(option.name, self.settings.store(option, value))
+
+    def fact(self, name: str) -> int:
+        """A read-only option."""
+        if name == "error":
+            return self.take_error()
+        facts = {"type": self.type, "family": self.family, "protocol": self.proto}
+        return facts.get(name, options.DEFAULTS[name])
+
+    @abstractmethod
+    def default_buffer(self, name: str) -> int:
+        """SO_RCVBUF or SO_SNDBUF ("receive_buffer", "send_buffer") while not set."""
+
+    @abstractmethod
+    def apply(self, name: str, value: int) -> None:
+        """An option was set: let the transport know."""
+
+    def get_special(self, name: str) -> int | bytes:
+        """An option that is more than a number."""
+        if name == "device":
+            index = self.settings.values.get("device", 0)
+            return self.host.interfaces[index - 1].name.encode() + b"\0" if index else b""
+        raise fail(errno.ENOPROTOOPT)
+
+    def set_special(self, name: str, value: int | bytes) -> None:
+        """Set an option that is more than a number."""
+        if name != "device" or isinstance(value, int):
+            raise fail(errno.ENOPROTOOPT)
+        wanted = value.rstrip(b"\0").decode("ascii", "replace")
+        found = [link.index for link in self.host.interfaces if link.name == wanted]
+        if wanted and not found:
+            raise fail(errno.ENODEV)
+        index = self.settings.values["device"] = found[0] if wanted else 0
+        self.apply("device", index)
+
+    # -- helpers ----------------------------------------------------------------------------------
+
+    def now(self) -> int:
+        """The time, ns."""
+        return self.driver.now()
+
+    def kick(self) -> None:
+        """Something is to be sent, or a window has opened: the driver flushes the host."""
+        self.driver.kick(self.host)

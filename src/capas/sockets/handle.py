@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`Handle`: what a socket object is before it does anything: descriptor, properties, waiting.
+
+It inherits from CPython's `socket.socket` without ever running its C initialiser, so it owns no
+kernel descriptor.  Times are seconds at this border, ns below.
+"""
+
+import errno
+import operator
+import socket as std
+import warnings
+from collections.abc import Callable
+from typing import Any, Final, Self, TypeVar
+
+from capas.base.clock import NEVER, SECOND
+from capas.host.host import Host
+from capas.sockets import options
+from capas.sockets.current import require_host
+from capas.sockets.datagram import DatagramDescription
+from capas.sockets.description import Description
+from capas.sockets.driver import Driver, driver_of
+from capas.sockets.failure import fail
+from capas.sockets.stream import StreamDescription
+from capas.transport.endpoint import ERROR, HANGUP
+
+T = TypeVar("T")
+
+MSG_DONTWAIT: Final = options.number("MSG_DONTWAIT", 0x40)
+_NONBLOCK: Final = options.number("SOCK_NONBLOCK", 0o4000)
+_TYPE_FLAGS: Final = _NONBLOCK | options.number("SOCK_CLOEXEC", 0o2000000)
+
+#: how a new socket of (type, protocol) is made; 0 is the type's usual protocol
+_KINDS: Final[dict[tuple[int, int], Callable[[Host, Driver, int, int], Description]]] = {
+    (std.SOCK_STREAM, 0): StreamDescription,
+    (std.SOCK_STREAM, 6): StreamDescription,
+    (std.SOCK_DGRAM, 0): DatagramDescription,
+    (std.SOCK_DGRAM, 17): DatagramDescription,
+}
+
+
+def describe(host: Host, family: int, type: int, proto: int) -> Description:
+    """socket(2) on ``host``."""
+    if family not in (std.AF_INET, std.AF_INET6):
+        raise fail(errno.EAFNOSUPPORT)
+    make = _KINDS.get((type, proto))
+    if make is None:
+        known = any(kind == type for kind, _ in _KINDS)
+        raise fail(errno.EPROTONOSUPPORT if known else errno.ESOCKTNOSUPPORT)
+    return make(host, driver_of(host), family, proto)
+
+
+class Handle(std.socket):
+    """A descriptor on the current host, or on ``host``."""
+
+    __slots__ = ("_description", "_driver", "_fd", "_timeout")
+
+    def __init__(
+        self,
+        family: int = -1,
+        type: int = -1,
+        proto: int = -1,
+        fileno: int | None = None,
+        *,
+        host: Host | None = None,
+    ) -> None:
+        # The C initialiser is not called: it would open a kernel descriptor.
+        self._io_refs = 0
+        self._closed = True
+        self._fd: int = -1
+        timeout = std.getdefaulttimeout()
+        if fileno is None:
+            kind = int(std.SOCK_STREAM) if type == -1 else int(type)
+            if kind & _NONBLOCK and _NONBLOCK:
+                timeout = 0.0
+            description = describe(
+                host or require_host(),
+                int(std.AF_INET) if family == -1 else int(family),
+                kind & ~_TYPE_FLAGS,
+                0 if proto == -1 else int(proto),
+            )
+            self._adopt(description, description.driver.descriptors.add(description))
+        else:
+            self._reopen(operator.index(fileno), host)
+        self._timeout: float | None = timeout
+        self._closed = False
+
+    def _adopt(self, description: Description, fd: int) -> None:
+        self._description: Description = description
+        self._driver: Driver = description.driver
+        self._fd = fd
+
+    def _reopen(self, fd: int, host: Host | None) -> None:
+        """A socket object for a descriptor that is open already."""
+        description = driver_of(host or require_host()).descriptors.open.get(fd)
+        if description is None:
+            raise fail(errno.EBADF)
+        self._adopt(description, fd)
+
+    @classmethod
+    def of(cls, description: Description) -> Self:
+        """A socket object with a descriptor of its own for ``description``."""
+        fd = description.driver.descriptors.add(description)
+        return cls(fileno=fd, host=description.host)
+
+    def __del__(self) -> None:
+        if getattr(self, "_fd", -1) >= 0:
+            warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
+            self._io_refs = 0
+            self.close()
+
+    # -- what it is -------------------------------------------------------------------------------
+
+    @property
+    def family(self) -> std.AddressFamily:
+        """AF_INET or AF_INET6."""
+        return std.AddressFamily(self._description.family)
+
+    @property
+    def type(self) -> std.SocketKind:
+        """SOCK_STREAM or SOCK_DGRAM."""
+        return std.SocketKind(self._description.type)
+
+    @property
+    def proto(self) -> int:
+        """The protocol it was made with."""
+        return self._description.proto
+
+    @property
+    def timeout(self) -> float | None:
+        """As `gettimeout`."""
+        return self._timeout
+
+    @property
+    def host(self) -> Host:
+        """The host it is on."""
+        return self._description.host
+
+    @property
+    def description(self) -> Description:
+        """What its descriptor stands for; EBADF when it is closed."""
+        if self._fd < 0:
+            raise fail(errno.EBADF)
+        return self._description
+
+    def fileno(self) -> int:
+        """A virtual descriptor, -1 when closed."""
+        return self._fd
+
+    # -- blocking ---------------------------------------------------------------------------------
+
+    def settimeout(self, value: float | None) -> None:
+        """None: block; 0: do not; else seconds."""
+        if value is not None:
+            value = float(value)
+            if value < 0:
+                raise ValueError("Timeout value out of range")
+        if self._fd < 0:
+            raise fail(errno.EBADF)
+        self._timeout = value
+
+    def gettimeout(self) -> float | None:
+        """The timeout in seconds, None: block."""
+        return self._timeout
+
+    def setblocking(self, flag: bool) -> None:
+        """Block, or do not."""
+        self.settimeout(None if flag else 0.0)
+
+    def getblocking(self) -> bool:
+        """Whether calls wait at all."""
+        return self._timeout is None or self._timeout > 0
+
+    def _deadline(self) -> int:
+        timeout = self._timeout
+        if timeout is None or timeout > 1e9:
+            return NEVER
+        return self._driver.now() + int(timeout * SECOND)
+
+    def _retry(self, call: Callable[[], T | None], bit: int, flags: int, deadline: int = -1) -> T:
+        """``call`` until it answers something else than None ("would block")."""
+        driver = self._driver
+        with driver.lock:
+            result = call()
+        if result is not None:
+            return result
+        if self._timeout == 0 or flags & MSG_DONTWAIT:
+            raise fail(errno.EAGAIN)
+        if deadline < 0:
+            deadline = self._deadline()
+        mask = bit | ERROR | HANGUP
+        while True:
+            ready = driver.wait(self.description.endpoint, mask, deadline)
+            with driver.lock:
+                result = call()
+            if result is not None:
+                return result
+            if ready == 0 and driver.now() >= deadline:
+                raise TimeoutError("timed out")
+            if not ready & bit:
+                mask = bit  # an old error or hang-up that this call does not mind
+
+    # -- the end ----------------------------------------------------------------------------------
+
+    def _real_close(self, *_: Any) -> None:
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            with self._driver.lock:
+                self._driver.descriptors.close(fd)
+
+    def detach(self) -> int:
+        """Give up the descriptor without closing it."""
+        self._closed = True
+        fd, self._fd = self._fd, -1
+        return fd
+
+    def dup(self) -> Self:
+        """Another descriptor of the same description."""
+        copy = type(self).of(self.description)
+        copy._timeout = self._timeout
+        return copy

@@ -1,0 +1,246 @@
+# SPDX-License-Identifier: Apache-2.0
+"""setsockopt and getsockopt: names, numbers, ranges and defaults, with Linux's meaning.
+
+One table says for each (level, option) under which name its value is kept in `Settings` and how it
+is checked; what a value *does* is the business of the description (`Description.apply`).  Numbers
+are this Python's `socket` constants, Linux's where the platform has none.
+"""
+
+import errno
+import socket
+import struct
+from typing import Any, Final, NamedTuple, final
+
+from capas.sockets.failure import fail
+
+_INT: Final = struct.Struct("@i")
+_LINGER: Final = struct.Struct("@ii")
+_TIMEVAL: Final = struct.Struct("@ll")
+
+
+def number(name: str, linux: int) -> int:
+    """The value of a constant of `socket`, Linux's if this Python lacks it."""
+    return int(getattr(socket, name, linux))
+
+
+SOL_SOCKET: Final = socket.SOL_SOCKET
+IP: Final = number("IPPROTO_IP", 0)
+IPV6: Final = number("IPPROTO_IPV6", 41)
+TCP: Final = number("IPPROTO_TCP", 6)
+UDP: Final = number("IPPROTO_UDP", 17)
+
+BOOL: Final = 0  # 0 or 1
+INT: Final = 1  # within low..high, else EINVAL
+READ_ONLY: Final = 2
+LINGER: Final = 3  # struct linger; kept as seconds, -1: off
+TIMEVAL: Final = 4  # struct timeval; kept as microseconds
+SPECIAL: Final = 5  # the description handles it
+BUFFER: Final = 6  # bytes; Linux doubles what is set (man 7 socket)
+
+STREAM: Final = 1
+DATAGRAM: Final = 2
+BOTH: Final = 3
+
+
+class Option(NamedTuple):
+    """One option.  ``low``, ``high`` bound INT; ``types`` says for which kinds of socket."""
+
+    name: str
+    kind: int = BOOL
+    default: int = 0
+    low: int = 0
+    high: int = 0x7FFFFFFF
+    types: int = BOTH
+
+
+TABLE: Final[dict[tuple[int, int], Option]] = {}
+
+
+def _add(level: int, constant: str, linux: int, option: Option) -> int:
+    value = number(constant, linux)
+    TABLE[level, value] = option
+    return value
+
+
+SO_ERROR: Final = _add(SOL_SOCKET, "SO_ERROR", 4, Option("error", READ_ONLY))
+SO_TYPE: Final = _add(SOL_SOCKET, "SO_TYPE", 3, Option("type", READ_ONLY))
+SO_DOMAIN: Final = _add(SOL_SOCKET, "SO_DOMAIN", 39, Option("family", READ_ONLY))
+SO_PROTOCOL: Final = _add(SOL_SOCKET, "SO_PROTOCOL", 38, Option("protocol", READ_ONLY))
+SO_ACCEPTCONN: Final = _add(SOL_SOCKET, "SO_ACCEPTCONN", 30, Option("listening", READ_ONLY))
+for _constant, _linux, _option in (
+    ("SO_REUSEADDR", 2, Option("reuse_address")),
+    ("SO_REUSEPORT", 15, Option("reuse_port")),
+    ("SO_BROADCAST", 6, Option("broadcast")),
+    ("SO_KEEPALIVE", 9, Option("keepalive")),
+    ("SO_OOBINLINE", 10, Option("oob_inline")),
+    ("SO_DONTROUTE", 5, Option("dont_route")),
+    ("SO_DEBUG", 1, Option("debug")),
+    ("SO_TIMESTAMP", 29, Option("timestamp")),
+    ("SO_NO_CHECK", 11, Option("no_check_tx", types=DATAGRAM)),
+    ("SO_PRIORITY", 12, Option("priority", INT, high=6)),
+    ("SO_MARK", 36, Option("mark", INT, low=-(1 << 31))),
+    ("SO_RCVLOWAT", 18, Option("receive_low", INT, 1)),
+    ("SO_SNDLOWAT", 19, Option("send_low", READ_ONLY, 1)),
+    ("SO_RCVBUF", 8, Option("receive_buffer", BUFFER)),
+    ("SO_SNDBUF", 7, Option("send_buffer", BUFFER)),
+    ("SO_RCVTIMEO", 20, Option("receive_timeout", TIMEVAL)),
+    ("SO_SNDTIMEO", 21, Option("send_timeout", TIMEVAL)),
+    ("SO_LINGER", 13, Option("linger", LINGER, -1)),
+    ("SO_BINDTODEVICE", 25, Option("device", SPECIAL)),
+    ("SO_INCOMING_CPU", 49, Option("cpu", INT, -1, -1)),
+    ("SO_BUSY_POLL", 46, Option("busy_poll", INT)),
+):
+    _add(SOL_SOCKET, _constant, _linux, _option)
+
+for _constant, _linux, _option in (
+    ("IP_TOS", 1, Option("tos", INT, high=255)),
+    ("IP_TTL", 2, Option("ttl", INT, 0, 1, 255)),
+    ("IP_OPTIONS", 4, Option("ip_options", SPECIAL)),
+    ("IP_PKTINFO", 8, Option("packet_info")),
+    ("IP_MTU_DISCOVER", 10, Option("pmtu_discover", INT, 1, 0, 5)),
+    ("IP_RECVERR", 11, Option("receive_errors")),
+    ("IP_RECVTTL", 12, Option("receive_ttl")),
+    ("IP_RECVTOS", 13, Option("receive_tos")),
+    ("IP_MTU", 14, Option("path_mtu", SPECIAL)),
+    ("IP_FREEBIND", 15, Option("free_bind")),
+    ("IP_TRANSPARENT", 19, Option("transparent")),
+    ("IP_RECVORIGDSTADDR", 20, Option("receive_destination")),
+    ("IP_BIND_ADDRESS_NO_PORT", 24, Option("bind_no_port")),
+    ("IP_MULTICAST_IF", 32, Option("multicast_interface", SPECIAL)),
+    ("IP_MULTICAST_TTL", 33, Option("multicast_ttl", INT, 1, -1, 255)),
+    ("IP_MULTICAST_LOOP", 34, Option("multicast_loop", BOOL, 1)),
+    ("IP_MULTICAST_ALL", 49, Option("multicast_all", BOOL, 1)),
+    ("IP_ADD_MEMBERSHIP", 35, Option("join", SPECIAL)),
+    ("IP_DROP_MEMBERSHIP", 36, Option("leave", SPECIAL)),
+):
+    _add(IP, _constant, _linux, _option)
+
+for _constant, _linux, _option in (
+    ("IPV6_V6ONLY", 26, Option("v6only")),
+    ("IPV6_UNICAST_HOPS", 16, Option("hops", INT, -1, -1, 255)),
+    ("IPV6_MULTICAST_IF", 17, Option("multicast_interface6", SPECIAL)),
+    ("IPV6_MULTICAST_HOPS", 18, Option("multicast_hops", INT, 1, -1, 255)),
+    ("IPV6_MULTICAST_LOOP", 19, Option("multicast_loop6", BOOL, 1)),
+    ("IPV6_JOIN_GROUP", 20, Option("join6", SPECIAL)),
+    ("IPV6_LEAVE_GROUP", 21, Option("leave6", SPECIAL)),
+    ("IPV6_MTU_DISCOVER", 23, Option("pmtu_discover6", INT, 1, 0, 5)),
+    ("IPV6_MTU", 24, Option("path_mtu6", SPECIAL)),
+    ("IPV6_RECVERR", 25, Option("receive_errors6")),
+    ("IPV6_RECVPKTINFO", 49, Option("packet_info6")),
+    ("IPV6_RECVHOPLIMIT", 51, Option("receive_hops")),
+    ("IPV6_DONTFRAG", 62, Option("dont_fragment")),
+    ("IPV6_RECVTCLASS", 66, Option("receive_tclass")),
+    ("IPV6_TCLASS", 67, Option("tclass", INT, 0, -1, 255)),
+    ("IPV6_AUTOFLOWLABEL", 70, Option("auto_flow_label", BOOL, 1)),
+):
+    _add(IPV6, _constant, _linux, _option)
+
+for _constant, _linux, _option in (
+    ("TCP_NODELAY", 1, Option("nodelay", types=STREAM)),
+    ("TCP_MAXSEG", 2, Option("maxseg", INT, 536, 0, 32767, STREAM)),
+    ("TCP_CORK", 3, Option("cork", types=STREAM)),
+    ("TCP_KEEPIDLE", 4, Option("keepidle", INT, 7200, 1, 32767, STREAM)),
+    ("TCP_KEEPINTVL", 5, Option("keepintvl", INT, 75, 1, 32767, STREAM)),
+    ("TCP_KEEPCNT", 6, Option("keepcnt", INT, 9, 1, 127, STREAM)),
+    ("TCP_SYNCNT", 7, Option("syncnt", INT, 6, 1, 127, STREAM)),
+    ("TCP_LINGER2", 8, Option("linger2", INT, 60, -1, types=STREAM)),
+    ("TCP_DEFER_ACCEPT", 9, Option("defer_accept", INT, types=STREAM)),
+    ("TCP_WINDOW_CLAMP", 10, Option("window_clamp", INT, types=STREAM)),
+    ("TCP_INFO", 11, Option("info", SPECIAL, types=STREAM)),
+    ("TCP_QUICKACK", 12, Option("quickack", BOOL, 1, types=STREAM)),
+    ("TCP_CONGESTION", 13, Option("congestion", SPECIAL, types=STREAM)),
+    ("TCP_USER_TIMEOUT", 18, Option("user_timeout", INT, types=STREAM)),
+    ("TCP_FASTOPEN", 23, Option("fastopen", INT, types=STREAM)),
+    ("TCP_NOTSENT_LOWAT", 25, Option("notsent_lowat", INT, types=STREAM)),
+):
+    _add(TCP, _constant, _linux, _option)
+
+for _constant, _linux, _option in (
+    ("UDP_CORK", 1, Option("udp_cork", types=DATAGRAM)),
+    ("UDP_NO_CHECK6_TX", 101, Option("no_check_tx", types=DATAGRAM)),
+    ("UDP_NO_CHECK6_RX", 102, Option("no_check_rx", types=DATAGRAM)),
+    ("UDP_SEGMENT", 103, Option("segment", INT, high=65535, types=DATAGRAM)),
+    ("UDP_GRO", 104, Option("gro", types=DATAGRAM)),
+):
+    _add(UDP, _constant, _linux, _option)
+
+#: Defaults by name.
+DEFAULTS: Final[dict[str, int]] = {option.name: option.default for option in TABLE.values()}
+
+
+def find(level: int, option: int, kind: int) -> Option:
+    """The option, or ENOPROTOOPT; ``kind`` is STREAM or DATAGRAM."""
+    found = TABLE.get((level, option))
+    if found is None or not found.types & kind:
+        raise fail(errno.ENOPROTOOPT)
+    return found
+
+
+@final
+class Settings:
+    """The option values of one socket, by name; what was never set has its default."""
+
+    __slots__ = ("values",)
+
+    def __init__(self, values: dict[str, int] | None = None) -> None:
+        self.values: dict[str, int] = dict(values) if values else {}
+
+    def get(self, name: str) -> int:
+        """The value of ``name``."""
+        value = self.values.get(name)
+        return DEFAULTS[name] if value is None else value
+
+    def store(self, option: Option, value: int | bytes) -> int:
+        """Check and keep a value; returns it as kept.  OSError EINVAL."""
+        kind = option.kind
+        if kind == READ_ONLY:
+            raise fail(errno.ENOPROTOOPT)
+        if kind == LINGER:
+            on, seconds = _unpack(_LINGER, value)
+            kept = max(0, seconds) if on else -1
+        elif kind == TIMEVAL:
+            seconds, micros = _unpack(_TIMEVAL, value)
+            if not 0 <= micros < 1_000_000:
+                raise fail(errno.EDOM)
+            kept = max(0, seconds * 1_000_000 + micros)
+        else:
+            kept = as_int(value)
+            if kind == BOOL:
+                kept = 1 if kept else 0
+            elif kind == BUFFER:
+                kept = max(2304, min(max(0, kept), 1 << 29) * 2)  # SOCK_MIN_RCVBUF; doubled
+            elif not option.low <= kept <= option.high:
+                raise fail(errno.EINVAL)
+        self.values[option.name] = kept
+        return kept
+
+    def show(self, option: Option) -> int | bytes:
+        """The value as getsockopt gives it: an int, or the bytes of a structure."""
+        value = self.get(option.name)
+        if option.kind == LINGER:
+            return _LINGER.pack(int(value >= 0), max(0, value))
+        if option.kind == TIMEVAL:
+            return _TIMEVAL.pack(*divmod(value, 1_000_000))
+        return value
+
+
+def _unpack(form: struct.Struct, value: int | bytes) -> tuple[Any, ...]:
+    if isinstance(value, int) or len(value) < form.size:
+        raise fail(errno.EINVAL)
+    return form.unpack_from(value)
+
+
+def as_int(value: int | bytes) -> int:
+    """An int option given as int or as the bytes of a C int (or of one byte, as IP allows)."""
+    if isinstance(value, int):
+        return value
+    if len(value) >= _INT.size:
+        return int(_INT.unpack_from(value)[0])
+    if len(value) >= 1:
+        return value[0]
+    raise fail(errno.EINVAL)
+
+
+def as_bytes(value: int | bytes) -> bytes:
+    """What getsockopt(level, option, buflen) returns."""
+    return _INT.pack(value) if isinstance(value, int) else value

@@ -1,0 +1,307 @@
+# SPDX-License-Identifier: Apache-2.0
+"""getaddrinfo and getnameinfo of a host (RFC 3493 §6, RFC 6724 §6).
+
+Names come from the host's table (`Host.names`), from "localhost" (RFC 6761 §6.3), from the host's
+own name, then from its name servers.  What has to be asked is a generator of `dns.Ask`, so that one
+text serves blocking programs (`getaddrinfo` here) and event loops (`capas.aio.names`).
+Results and errors are those of CPython's functions with glibc.
+"""
+
+import errno
+import socket as std
+from collections.abc import Generator, Iterable
+from typing import Any, Final, TypeVar
+from weakref import WeakKeyDictionary
+
+from capas.base.rng import Rng
+from capas.host.host import Host
+from capas.sockets import dns
+from capas.sockets.addresses import numeric
+from capas.sockets.services import port_of, service_of
+from capas.wire import address as addr
+
+T = TypeVar("T")
+Info = tuple[std.AddressFamily, std.SocketKind, int, str, tuple[Any, ...]]
+Resolving = Generator[dns.Ask, bytes | None, T]
+
+_EAI_ADDRFAMILY: Final = -9  # glibc
+_V4MAPPED: Final = int(getattr(std, "AI_V4MAPPED", 8))
+_ADDRCONFIG: Final = int(getattr(std, "AI_ADDRCONFIG", 0x20))
+_NUMERICSERV: Final = int(getattr(std, "AI_NUMERICSERV", 0x400))
+_SIZES: Final = {int(std.AF_INET): 4, int(std.AF_INET6): 16}
+
+#: (type, protocol) in the order glibc answers
+_KINDS: Final = (
+    (std.SOCK_STREAM, 6, "tcp"),
+    (std.SOCK_DGRAM, 17, "udp"),
+    (std.SocketKind(3), 0, ""),  # SOCK_RAW
+)
+
+_rngs: WeakKeyDictionary[Host, Rng] = WeakKeyDictionary()
+
+
+def message_ids(host: Host) -> Rng:
+    """Where the host's DNS message ids come from."""
+    rng = _rngs.get(host)
+    if rng is None:
+        rng = _rngs[host] = host.rng.stream("dns")
+    return rng
+
+
+def gai_error(code: int, text: str) -> std.gaierror:
+    """The error getaddrinfo raises."""
+    return std.gaierror(code, text)
+
+
+# -- names to addresses ---------------------------------------------------------------------------
+
+
+def known(host: Host, name: str) -> list[bytes]:
+    """The addresses of a name that nobody has to be asked for."""
+    plain = name.rstrip(".").lower()
+    found = host.names.get(name) or host.names.get(plain)
+    if found:
+        return list(found)
+    if plain == "localhost" or plain.endswith(".localhost"):
+        return [addr.LOOPBACK6, addr.LOOPBACK4]
+    if plain == host.name.lower():
+        own = [a.address for link in host.interfaces for a in link.addresses]
+        routable = [a for a in own if not addr.is_loopback(a) and not addr.is_link_local(a)]
+        return routable or [addr.LOOPBACK6, addr.LOOPBACK4]
+    return []
+
+
+def resolving(host: Host, name: str, size: int) -> Resolving[list[bytes]]:
+    """The addresses of ``name``, best first; ``size`` 4, 16 or 0 (both).  Raises gaierror."""
+    found = known(host, name)
+    if not found and host.nameservers:
+        kinds = {4: (dns.A,), 16: (dns.AAAA,)}.get(size, (dns.A, dns.AAAA))
+        asked = yield from dns.lookup(name, kinds, host.nameservers, message_ids(host))
+        if asked is None:
+            raise gai_error(std.EAI_AGAIN, "Temporary failure in name resolution")
+        found = asked
+    found = [address for address in found if size in (0, len(address))]
+    if not found:
+        raise gai_error(std.EAI_NONAME, "Name or service not known")
+    unique = list(dict.fromkeys(found))
+    return host.net.order(unique) if len(unique) > 1 else unique
+
+
+def _port(port: Any, protocols: Iterable[str], flags: int) -> int:
+    if port is None:
+        return 0
+    if isinstance(port, bytes):
+        port = port.decode("ascii")
+    if isinstance(port, str):
+        if not port:
+            return 0
+        try:
+            return int(port) & 0xFFFF
+        except ValueError:
+            pass
+        if not flags & _NUMERICSERV:
+            for protocol in protocols:
+                number = port_of(port, protocol)
+                if number is not None:
+                    return number
+        raise gai_error(std.EAI_SERVICE, "Servname not supported for ai_socktype")
+    if isinstance(port, int):
+        return port & 0xFFFF
+    raise OSError("Int or String expected")
+
+
+def _text(name: Any) -> str | None:
+    if name is None or isinstance(name, str):
+        return name
+    if isinstance(name, bytes | bytearray):
+        return bytes(name).decode("ascii")
+    raise TypeError("getaddrinfo() argument 1 must be string or None")
+
+
+def infos(
+    host: Host, name: Any, port: Any, family: int, type: int, proto: int, flags: int
+) -> Resolving[list[Info]]:
+    """What getaddrinfo answers; a generator of what has to be asked."""
+    if family not in (0, int(std.AF_INET), int(std.AF_INET6)):
+        raise gai_error(std.EAI_FAMILY, "ai_family not supported")
+    kinds = [
+        k for k in _KINDS if (type in (0, int(k[0])) and proto in (0, k[1])) or k[0] == 3 == type
+    ]
+    if not kinds:
+        raise gai_error(std.EAI_SOCKTYPE, "ai_socktype not supported")
+    text = _text(name)
+    number = _port(port, [k[2] for k in kinds if k[2]], flags)
+    size = _SIZES.get(family, 0)
+    scope = 0
+    literal = numeric(host, text) if text else None
+    if not text:
+        addresses = _unnamed(size, flags)
+    elif literal is not None:
+        packed, scope = literal
+        if size == 16 and len(packed) == 4 and flags & _V4MAPPED:
+            packed = addr.map_v4(packed)
+        if size not in (0, len(packed)):
+            raise gai_error(_EAI_ADDRFAMILY, "Address family for hostname not supported")
+        addresses = [packed]
+    elif flags & std.AI_NUMERICHOST:
+        raise gai_error(std.EAI_NONAME, "Name or service not known")
+    else:
+        addresses = yield from _named(host, text, size, flags)
+    canonical = text or "" if flags & std.AI_CANONNAME else ""
+    found: list[Info] = []
+    for address in addresses:
+        for kind, protocol, _ in kinds:
+            where = _sockaddr(address, number, scope)
+            of = std.AF_INET if len(address) == 4 else std.AF_INET6
+            found.append((of, kind, protocol or proto, canonical, where))
+            canonical = ""
+    return found
+
+
+def _unnamed(size: int, flags: int) -> list[bytes]:
+    if flags & std.AI_PASSIVE:
+        both = [addr.ANY4, addr.ANY6]
+    else:
+        both = [addr.LOOPBACK6, addr.LOOPBACK4]
+    return [address for address in both if size in (0, len(address))]
+
+
+def _named(host: Host, name: str, size: int, flags: int) -> Resolving[list[bytes]]:
+    if size == 16 and flags & _V4MAPPED:
+        found = yield from resolving(host, name, 0)
+        six = [address for address in found if len(address) == 16]
+        return six or [addr.map_v4(address) for address in found]
+    found = yield from resolving(host, name, size)
+    if flags & _ADDRCONFIG:
+        own = [a.address for link in host.interfaces[1:] for a in link.addresses]
+        sizes = {len(a) for a in own if not addr.is_link_local(a)}
+        found = [address for address in found if len(address) in sizes] or found
+    return found
+
+
+def _sockaddr(address: bytes, port: int, scope: int) -> tuple[Any, ...]:
+    if len(address) == 4:
+        return addr.text(address), port
+    return addr.text(address), port, 0, scope
+
+
+# -- addresses to names ---------------------------------------------------------------------------
+
+
+def naming(host: Host, sockaddr: Any, flags: int) -> Resolving[tuple[str, str]]:
+    """What getnameinfo answers."""
+    if not isinstance(sockaddr, tuple) or not 2 <= len(sockaddr) <= 4:
+        raise TypeError("getnameinfo() argument 1 must be a tuple")
+    text, port = sockaddr[0], int(sockaddr[1])
+    literal = numeric(host, text) if isinstance(text, str) else None
+    if literal is None:
+        raise gai_error(std.EAI_NONAME, "Name or service not known")
+    packed, scope = literal
+    scope = scope or (int(sockaddr[3]) if len(sockaddr) > 3 else 0)
+    shown = addr.text(packed)
+    if addr.is_link_local(packed) and len(packed) == 16 and scope:
+        link = host.net.interface(scope)
+        shown += "%" + (link.name if link is not None else str(scope))
+    name: str | None = None
+    if not flags & std.NI_NUMERICHOST:
+        name = _listed(host, packed)
+        if name is None and host.nameservers:
+            name = yield from dns.reverse(packed, host.nameservers, message_ids(host))
+        if name is None and flags & std.NI_NAMEREQD:
+            raise gai_error(std.EAI_NONAME, "Name or service not known")
+    service: str | None = None
+    if not flags & std.NI_NUMERICSERV:
+        service = service_of(port, "udp" if flags & std.NI_DGRAM else "tcp")
+    return name or shown, service or str(port)
+
+
+def _listed(host: Host, address: bytes) -> str | None:
+    for name, addresses in host.names.items():
+        if address in addresses:
+            return name
+    if addr.is_loopback(address):
+        return "localhost"
+    if host.net.is_local(address):
+        return host.name
+    return None
+
+
+# -- blocking programs ----------------------------------------------------------------------------
+
+
+def run_blocking(host: Host, asking: Resolving[T]) -> T:
+    """Drive a generator of questions with blocking sockets of ``host``."""
+    reply: bytes | None = None
+    try:
+        ask = next(asking)
+        while True:
+            try:
+                reply = _exchange(host, ask)
+            except OSError:
+                reply = None
+            ask = asking.send(reply)
+    except StopIteration as stop:
+        return stop.value  # type: ignore[no-any-return]
+
+
+def _exchange(host: Host, ask: dns.Ask) -> bytes | None:
+    from capas.sockets.socket import Socket  # a socket resolves names, and a resolver has sockets
+
+    family = std.AF_INET if len(ask.server) == 4 else std.AF_INET6
+    kind = std.SOCK_STREAM if ask.tcp else std.SOCK_DGRAM
+    with Socket(family, kind, host=host) as sock:
+        sock.settimeout(ask.timeout)
+        sock.connect((addr.text(ask.server), dns.PORT))
+        if ask.tcp:
+            sock.sendall(len(ask.message).to_bytes(2, "big") + ask.message)
+            with sock.makefile("rb") as stream:
+                return stream.read(int.from_bytes(stream.read(2), "big"))
+        sock.send(ask.message)
+        deadline = sock.description.now() + int(ask.timeout * 1e9)
+        while True:
+            data = sock.recv(65535)
+            if dns.parse(data, ask.message) is not None:
+                return data
+            left = deadline - sock.description.now()
+            if left <= 0:
+                return None
+            sock.settimeout(left / 1e9)
+
+
+def address_of(host: Host, name: str, family: int) -> bytes:
+    """One address of ``name`` for bind, connect and sendto."""
+    return run_blocking(host, resolving(host, name, _SIZES[family]))[0]
+
+
+def getaddrinfo(
+    host: Host, name: Any, port: Any, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0
+) -> list[Info]:
+    """`socket.getaddrinfo` of ``host``."""
+    return run_blocking(host, infos(host, name, port, int(family), int(type), proto, int(flags)))
+
+
+def getnameinfo(host: Host, sockaddr: Any, flags: int) -> tuple[str, str]:
+    """`socket.getnameinfo` of ``host``."""
+    return run_blocking(host, naming(host, sockaddr, flags))
+
+
+def gethostbyname_ex(host: Host, name: str) -> tuple[str, list[str], list[str]]:
+    """`socket.gethostbyname_ex` of ``host``: IPv4 only."""
+    literal = numeric(host, name)
+    if literal is not None:
+        found = [literal[0]]
+    else:
+        found = run_blocking(host, resolving(host, name, 4))
+    return name, [], [addr.text(address) for address in found]
+
+
+def gethostbyaddr(host: Host, text: str) -> tuple[str, list[str], list[str]]:
+    """`socket.gethostbyaddr` of ``host``."""
+    literal = numeric(host, text)
+    packed = literal[0] if literal is not None else address_of(host, text, std.AF_INET)
+    name = _listed(host, packed)
+    if name is None and host.nameservers:
+        name = run_blocking(host, dns.reverse(packed, host.nameservers, message_ids(host)))
+    if name is None:
+        raise std.herror(errno.EPERM, "Unknown host")
+    return name, [], [addr.text(packed)]

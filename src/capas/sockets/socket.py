@@ -1,0 +1,315 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`Socket`: the surface, errors and constants of CPython's `socket.socket` on a host of ours.
+
+It *is* a `socket.socket` by inheritance, so that ``isinstance`` tests and what CPython builds on
+the class (`makefile`, context manager, `sendfile`, repr) hold; every call goes to a `Description`.
+An operation that would block asks the driver to wait for the endpoint and tries again.
+"""
+
+import errno
+import operator
+import socket as std
+from collections.abc import Iterable
+from typing import IO, Any, Final
+
+from capas.host.host import Host
+from capas.sockets import addresses, options, resolver
+from capas.sockets.current import current_host, require_host
+from capas.sockets.description import Address, Ancillary, Received
+from capas.sockets.failure import fail
+from capas.sockets.handle import Handle
+from capas.transport.endpoint import ERROR, HANGUP, READ, WRITE
+
+MSG_WAITALL: Final = options.number("MSG_WAITALL", 0x100)
+MSG_CTRUNC: Final = options.number("MSG_CTRUNC", 8)
+_CMSG_HEADER: Final = 16  # bytes of struct cmsghdr, 64 bit
+_CMSG_ALIGN: Final = 8
+
+
+class Socket(Handle):
+    """A socket of the current host, or of ``host``."""
+
+    __slots__ = ()
+
+    # -- names ------------------------------------------------------------------------------------
+
+    def _parse(self, address: Any, caller: str) -> Address:
+        description = self.description
+        host = description.host
+        return addresses.parse(
+            host,
+            description.family,
+            address,
+            caller,
+            lambda name, family: resolver.address_of(host, name, family),
+        )
+
+    def _form(self, address: Address | None) -> Any:
+        return None if address is None else addresses.form(self._description.family, address)
+
+    def bind(self, address: Any) -> None:
+        """Bind to (host, port[, flowinfo, scope_id])."""
+        parsed = self._parse(address, "bind")
+        with self._driver.lock:
+            self._description.bind(parsed)
+
+    def getsockname(self) -> Any:
+        """The local address."""
+        return self._form(self.description.local_address())
+
+    def getpeername(self) -> Any:
+        """The remote address; ENOTCONN."""
+        return self._form(self.description.remote_address())
+
+    # -- connections ------------------------------------------------------------------------------
+
+    def listen(self, backlog: int = 128, /) -> None:
+        """Accept connections, at most ``backlog`` waiting."""
+        with self._driver.lock:
+            self.description.listen(operator.index(backlog))
+
+    def accept(self) -> tuple[std.socket, Any]:
+        """(new socket, address of the peer)."""
+        accepted = self._retry(self.description.accept, READ, 0)
+        connection = Socket.of(accepted)
+        try:
+            peer = connection.getpeername()
+        except OSError:  # it came and went
+            peer = connection._form((accepted.local_address()[0], 0, 0))
+        return connection, peer
+
+    def connect(self, address: Any) -> None:
+        """Connect; with a timeout at most that long."""
+        parsed = self._parse(address, "connect")
+        description = self.description
+        with self._driver.lock:
+            done = description.connect(parsed)
+        if done:
+            return
+        if self._timeout == 0:
+            raise fail(errno.EINPROGRESS)
+        deadline = self._deadline()
+        if not self._driver.wait(description.endpoint, WRITE | ERROR | HANGUP, deadline):
+            raise TimeoutError("timed out")
+        with self._driver.lock:
+            description.connected()
+
+    def connect_ex(self, address: Any) -> int:
+        """As `connect`, but an errno instead of an OSError (name errors are still raised)."""
+        try:
+            self.connect(address)
+        except std.gaierror:
+            raise
+        except TimeoutError as error:
+            return error.errno or errno.EAGAIN
+        except OSError as error:
+            if error.errno is None:
+                raise
+            return error.errno
+        return 0
+
+    def shutdown(self, how: int, /) -> None:
+        """End one direction or both."""
+        if how not in (0, 1, 2):
+            raise fail(errno.EINVAL)
+        with self._driver.lock:
+            self.description.shutdown(how)
+
+    def get_inheritable(self) -> bool:
+        """Virtual descriptors stay in this process."""
+        return False
+
+    def set_inheritable(self, inheritable: bool) -> None:
+        """Without effect: see `get_inheritable`."""
+
+    # -- sending ----------------------------------------------------------------------------------
+
+    def _send(self, data: Any, flags: int, to: Address | None, ancillary: Ancillary) -> int:
+        view = data if type(data) is bytes else memoryview(data).cast("B")
+        description = self.description
+        return self._retry(lambda: description.send(view, flags, to, ancillary), WRITE, flags)
+
+    def send(self, data: Any, flags: int = 0, /) -> int:
+        """Send; the number of bytes taken."""
+        return self._send(data, flags, None, [])
+
+    def sendall(self, data: Any, flags: int = 0, /) -> None:
+        """Send all, the timeout counting for all together."""
+        view = memoryview(data).cast("B")
+        description = self.description
+        deadline = -1 if self._timeout == 0 else self._deadline()
+        sent = 0
+        while True:
+            rest = view[sent:]
+            sent += self._retry(
+                lambda rest=rest: description.send(rest, flags, None, []), WRITE, flags, deadline
+            )
+            if sent >= len(view):
+                return
+
+    def sendto(self, data: Any, *args: Any) -> int:
+        """``sendto(data, [flags,] address)``."""
+        if not 1 <= len(args) <= 2:
+            raise TypeError(f"sendto() takes 2 or 3 arguments ({len(args) + 1} given)")
+        flags = operator.index(args[0]) if len(args) == 2 else 0
+        to = None if args[-1] is None else self._parse(args[-1], "sendto")
+        if to is not None and self._description.kind == options.STREAM:
+            to = None  # as in Linux: a connection knows where it goes
+        return self._send(data, flags, to, [])
+
+    def sendmsg(
+        self,
+        buffers: Iterable[Any],
+        ancdata: Iterable[tuple[int, int, Any]] = (),
+        flags: int = 0,
+        address: Any = None,
+        /,
+    ) -> int:
+        """Gather ``buffers`` into one send with control messages."""
+        pieces = [memoryview(buffer).cast("B") for buffer in buffers]
+        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        ancillary = [(level, kind, bytes(value)) for level, kind, value in ancdata]
+        to = None if address is None else self._parse(address, "sendmsg")
+        return self._send(data, flags, to, ancillary)
+
+    def sendfile(self, file: IO[bytes], offset: int = 0, count: int | None = None) -> int:
+        """Send a file by reading it."""
+        return self._sendfile_use_send(file, offset, count)  # type: ignore[attr-defined,no-any-return]
+
+    # -- receiving --------------------------------------------------------------------------------
+
+    def _receive(self, limit: int, flags: int) -> Received:
+        description = self.description
+        if flags & MSG_WAITALL and description.kind == options.STREAM and limit:
+            return self._receive_all(limit, flags & ~MSG_WAITALL)
+        return self._retry(lambda: description.receive(limit, flags), READ, flags)
+
+    def _receive_all(self, limit: int, flags: int) -> Received:
+        deadline = -1 if self._timeout == 0 else self._deadline()
+        parts: list[bytes] = []
+        while limit:
+            left = limit
+            try:
+                part = self._retry(
+                    lambda left=left: self.description.receive(left, flags), READ, flags, deadline
+                ).data
+            except OSError:
+                if parts:
+                    break
+                raise
+            if not part:
+                break
+            parts.append(part)
+            limit -= len(part)
+        return Received(b"".join(parts))
+
+    def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
+        """At most ``bufsize`` bytes; b"" at the end of the stream."""
+        if bufsize < 0:
+            raise ValueError("negative buffersize in recv")
+        return self._receive(bufsize, flags).data
+
+    def recvfrom(self, bufsize: int, flags: int = 0, /) -> tuple[bytes, Any]:
+        """(data, address of the sender)."""
+        if bufsize < 0:
+            raise ValueError("negative buffersize in recvfrom")
+        received = self._receive(bufsize, flags)
+        return received.data, self._form(received.source)
+
+    def _room(self, buffer: Any, nbytes: int, name: str) -> memoryview:
+        view = memoryview(buffer).cast("B")
+        if view.readonly:
+            raise TypeError(f"{name}() argument 1 must be read-write bytes-like object")
+        if nbytes < 0:
+            raise ValueError(f"negative buffersize in {name}")
+        if nbytes > len(view):
+            raise ValueError("buffer too small for requested bytes")
+        return view[:nbytes] if nbytes else view
+
+    def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
+        """Into ``buffer``; the number of bytes."""
+        return self.recvfrom_into(buffer, nbytes, flags, _name="recv_into")[0]
+
+    def recvfrom_into(
+        self, buffer: Any, nbytes: int = 0, flags: int = 0, *, _name: str = "recvfrom_into"
+    ) -> tuple[int, Any]:
+        """Into ``buffer``; (number of bytes, address)."""
+        view = self._room(buffer, nbytes, _name)
+        received = self._receive(len(view), flags)
+        size = len(received.data)
+        view[:size] = received.data
+        return size, self._form(received.source)
+
+    def recvmsg(
+        self, bufsize: int, ancbufsize: int = 0, flags: int = 0, /
+    ) -> tuple[bytes, list[Any], int, Any]:
+        """(data, control messages, flags, address)."""
+        if bufsize < 0:
+            raise ValueError("negative buffer size in recvmsg()")
+        if ancbufsize < 0:
+            raise ValueError("invalid ancillary data buffer length")
+        received = self._receive(bufsize, flags)
+        messages, shown = _fit(received, ancbufsize)
+        return received.data, messages, shown, self._form(received.source)
+
+    def recvmsg_into(
+        self, buffers: Iterable[Any], ancbufsize: int = 0, flags: int = 0, /
+    ) -> tuple[int, list[Any], int, Any]:
+        """Scatter into ``buffers``; (number of bytes, control messages, flags, address)."""
+        views = [memoryview(buffer).cast("B") for buffer in buffers]
+        received = self._receive(sum(len(view) for view in views), flags)
+        data = received.data
+        at = 0
+        for view in views:
+            part = data[at : at + len(view)]
+            view[: len(part)] = part
+            at += len(part)
+        messages, shown = _fit(received, ancbufsize)
+        return len(data), messages, shown, self._form(received.source)
+
+    # -- options ----------------------------------------------------------------------------------
+
+    def setsockopt(self, level: int, optname: int, value: Any, optlen: int | None = None) -> None:
+        """Set an option from an int or the bytes of a C value."""
+        if value is None:
+            value = bytes(optlen or 0)
+        kept = value if isinstance(value, int) else bytes(value)
+        with self._driver.lock:
+            self.description.set_option(
+                level, optname, int(kept) if isinstance(kept, int) else kept
+            )
+
+    def getsockopt(self, level: int, optname: int, buflen: int = 0, /) -> Any:
+        """An option as int, or as at most ``buflen`` bytes."""
+        if not 0 <= buflen <= 1024:
+            raise fail(errno.EINVAL)
+        with self._driver.lock:
+            value = self.description.get_option(level, optname)
+        if buflen:
+            return options.as_bytes(value)[:buflen]
+        return options.as_int(value)
+
+
+def _fit(received: Received, room: int) -> tuple[Ancillary, int]:
+    """The control messages that fit ``room`` bytes, and the flags (MSG_CTRUNC: some did not)."""
+    messages: Ancillary = []
+    for level, kind, value in received.ancillary:
+        need = _CMSG_HEADER + len(value)
+        if need > room:
+            return messages, received.flags | MSG_CTRUNC
+        messages.append((level, kind, value))
+        room -= -(-need // _CMSG_ALIGN) * _CMSG_ALIGN
+    return messages, received.flags
+
+
+def socketpair_of(host: Host | None = None, family: int = std.AF_INET) -> tuple[Socket, Socket]:
+    """Two connected stream sockets over the host's loopback (there is no AF_UNIX in here)."""
+    host = host or current_host() or require_host()
+    with Socket(family, std.SOCK_STREAM, host=host) as listener:
+        listener.bind(("127.0.0.1" if family == std.AF_INET else "::1", 0))
+        listener.listen(1)
+        client = Socket(family, std.SOCK_STREAM, host=host)
+        client.connect(listener.getsockname())
+        server, _ = listener.accept()
+    assert isinstance(server, Socket)
+    return client, server

@@ -1,0 +1,374 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A stream socket: TCP below POSIX's calls (RFC 9293 §3.9, man 7 tcp).
+
+It begins idle, with an endpoint of its own that shows what Linux's poll shows for such a socket
+(writable, hung up), and becomes a listener or a connection, whose endpoint takes over.  Options set
+before that wait in `Settings` and are written to each connection as it is made; accepted
+connections inherit the listener's (as in Linux).
+"""
+
+import errno
+import socket
+from typing import Final
+
+from capas.base.checksum import Buffer
+from capas.base.clock import MS, SECOND
+from capas.host.host import Host
+from capas.sockets import options
+from capas.sockets.addresses import check_family
+from capas.sockets.description import Address, Ancillary, Description, Received
+from capas.sockets.driver import Driver
+from capas.sockets.failure import fail
+from capas.sockets.tcpinfo import pack as pack_info
+from capas.transport.endpoint import ERROR, HANGUP, WRITE
+from capas.transport.ports import Binding
+from capas.transport.tcp import states
+from capas.transport.tcp import timers as tt
+from capas.transport.tcp.congestion.base import known
+from capas.transport.tcp.connection import TcpConnection
+from capas.transport.tcp.layer import TcpLayer
+from capas.transport.tcp.listener import TcpListener
+from capas.transport.tcp.options import UserOptions
+from capas.wire import address as addr
+
+MSG_PEEK: Final = options.number("MSG_PEEK", 2)
+MSG_OOB: Final = options.number("MSG_OOB", 1)
+MSG_ERRQUEUE: Final = options.number("MSG_ERRQUEUE", 0x2000)
+
+#: option -> what one unit of it is inside (ns), for attributes of `UserOptions`
+_TIMES: Final = {
+    "keepidle": SECOND,
+    "keepintvl": SECOND,
+    "linger2": SECOND,
+    "defer_accept": SECOND,
+    "user_timeout": MS,
+}
+_FLAGS: Final = {"nodelay": "nodelay", "cork": "cork", "oob_inline": "oobinline"}
+_COUNTS: Final = ("keepcnt", "syncnt", "maxseg", "notsent_lowat")
+#: connection states in which there is a peer to name
+_PEERLESS: Final = (states.CLOSED, states.LISTEN, states.SYN_SENT)
+
+
+class StreamDescription(Description):
+    """A TCP socket of one host: idle, listening, or one end of a connection."""
+
+    def __init__(
+        self,
+        host: Host,
+        driver: Driver,
+        family: int,
+        proto: int,
+        connection: TcpConnection | None = None,
+    ) -> None:
+        endpoint = connection.endpoint if connection is not None else host.new_endpoint()
+        super().__init__(host, driver, family, int(socket.SOCK_STREAM), proto, endpoint)
+        self.connection: TcpConnection | None = connection
+        self.listener: TcpListener | None = None
+        self.binding: Binding | None = None
+        self._scope: int = 0
+        self._connecting: bool = False
+        self._congestion: str = ""
+        self._tcp: TcpLayer = host.tcp  # a restarted host has another one
+        if connection is None:
+            endpoint.set_ready(WRITE | HANGUP)
+
+    @property
+    def kind(self) -> int:
+        """TCP has the options of streams."""
+        return options.STREAM
+
+    # -- opening ----------------------------------------------------------------------------------
+
+    def bind(self, address: Address) -> None:
+        """bind(2): hold the address and port."""
+        if self.binding is not None or self.connection is not None:
+            raise fail(errno.EINVAL)
+        packed, port, scope = address
+        if not addr.is_unspecified(packed) and not self.host.net.is_local(packed):
+            raise fail(errno.EADDRNOTAVAIL)
+        self._scope = scope
+        self.binding = self._tcp.bindings.bind(self._wish(packed, port))
+
+    def _wish(self, address: bytes, port: int) -> Binding:
+        get = self.settings.get
+        return Binding(
+            address,
+            port,
+            bool(get("reuse_address")),
+            bool(get("reuse_port")),
+            bool(get("v6only")),
+            self.settings.values.get("device", 0),
+        )
+
+    def _wildcard(self) -> bytes:
+        return addr.ANY6 if self.family == socket.AF_INET6 else addr.ANY4
+
+    def listen(self, backlog: int) -> None:
+        """listen(2); again: a new backlog."""
+        backlog = min(max(backlog, 0), self.host.config.tcp_somaxconn)
+        if self.listener is not None:
+            self.listener.backlog = backlog
+            return
+        if self.connection is not None:
+            raise fail(errno.EINVAL)
+        if self.binding is None:
+            self.bind((self._wildcard(), 0, 0))
+        assert self.binding is not None
+        listener = self._tcp.listen(self.binding, backlog, self.driver.now())
+        self.listener = listener
+        for name, value in self.settings.values.items():
+            self._apply_listener(listener, name, value)
+        if self._congestion:
+            listener.congestion = self._congestion
+        self.exchange(listener.endpoint)
+
+    def accept(self) -> "StreamDescription | None":
+        """accept(2); None: nobody is waiting."""
+        if self.listener is None:
+            raise fail(errno.EINVAL)
+        connection = self.listener.accept(self.driver.now())
+        if connection is None:
+            return None
+        accepted = StreamDescription(self.host, self.driver, self.family, self.proto, connection)
+        accepted.settings = options.Settings(self.settings.values)
+        accepted._congestion = self._congestion
+        return accepted
+
+    def connect(self, address: Address | None) -> bool:
+        """connect(2): False while in progress."""
+        if self.listener is not None:
+            raise fail(errno.EISCONN)
+        if self.connection is not None:
+            self._connect_again()
+        if address is None:
+            raise fail(errno.EAFNOSUPPORT)
+        remote, port, scope = address
+        check_family(self.family == socket.AF_INET6, bool(self.settings.get("v6only")), remote)
+        if addr.is_multicast(remote) or self.host.net.is_broadcast(remote):
+            raise fail(errno.ENETUNREACH)
+        if addr.is_unspecified(remote):
+            remote = addr.LOOPBACK4 if len(remote) == 4 else addr.LOOPBACK6
+        connection = self._tcp.connect(
+            self.binding or self._wish(b"", 0),
+            remote,
+            port,
+            self.driver.now(),
+            self._set_up,
+            self.settings.values.get("device", 0) or scope,
+        )
+        self.connection = connection
+        self._connecting = True
+        self.exchange(connection.endpoint)
+        self.driver.kick(self.host)
+        return False
+
+    def _connect_again(self) -> None:
+        """What connect says to a socket that has or had a connection."""
+        assert self.connection is not None
+        if self._connecting:
+            if not self.endpoint.readiness & (WRITE | ERROR | HANGUP):
+                raise fail(errno.EALREADY)
+            self.connected()
+            return
+        if self.connection.state != states.CLOSED:
+            raise fail(errno.EISCONN)
+
+    def connected(self) -> None:
+        """The handshake is over, well or not."""
+        error = self.take_error()
+        self._connecting = False
+        if error:
+            raise fail(error)
+
+    def _set_up(self, connection: TcpConnection) -> None:
+        """Write all options that were set to a connection that begins."""
+        for name, value in self.settings.values.items():
+            self._apply(connection, name, value)
+        if self._congestion:
+            connection.set_congestion(self._congestion)
+
+    # -- data -------------------------------------------------------------------------------------
+
+    def send(
+        self, data: Buffer, flags: int, address: Address | None, ancillary: Ancillary
+    ) -> int | None:
+        """send(2): bytes taken; None: the buffer is full."""
+        connection = self.connection
+        if connection is None:
+            raise fail(errno.EPIPE)
+        taken = connection.send(data, self.driver.now())
+        if taken:
+            self.driver.kick(self.host)
+            return taken
+        return None if len(data) else 0
+
+    def receive(self, limit: int, flags: int) -> Received | None:
+        """recv(2)."""
+        connection = self.connection
+        if connection is None:
+            raise fail(errno.ENOTCONN)
+        if flags & (MSG_OOB | MSG_ERRQUEUE):
+            raise fail(errno.EINVAL if flags & MSG_OOB else errno.EAGAIN)
+        if limit == 0 and not flags & MSG_PEEK:
+            return Received(b"")
+        data = connection.receive(limit, self.driver.now(), bool(flags & MSG_PEEK))
+        if data is None:
+            return None
+        if data:
+            self.driver.kick(self.host)
+        return Received(data)
+
+    def shutdown(self, how: int) -> None:
+        """shutdown(2)."""
+        connection = self.connection
+        if self.listener is not None and how != socket.SHUT_WR:
+            self.listener.close(self.driver.now())
+            self.listener = None
+            self.kick()
+            return
+        if connection is None or connection.state in _PEERLESS:
+            raise fail(errno.ENOTCONN)
+        now = self.driver.now()
+        if how in (socket.SHUT_RD, socket.SHUT_RDWR):
+            connection.shutdown_read(now)
+        if how in (socket.SHUT_WR, socket.SHUT_RDWR):
+            connection.shutdown(now)
+        self.kick()
+
+    def close(self) -> None:
+        """close(2): FIN, or RST with SO_LINGER 0; the rest happens in the background."""
+        now = self.driver.now()
+        if self.listener is not None:
+            self.listener.close(now)
+            self.listener = None
+        if self.connection is not None:
+            self.connection.close(now)
+        if self.binding is not None:
+            self._tcp.bindings.release(self.binding)
+            self.binding = None
+        self.endpoint.watcher = None
+        self.kick()
+
+    # -- names and errors -------------------------------------------------------------------------
+
+    def local_address(self) -> Address:
+        """getsockname(2)."""
+        connection = self.connection
+        if connection is not None:
+            return connection.local_address, connection.local_port, self._scope
+        if self.binding is not None:
+            return self.binding.address, self.binding.port, self._scope
+        return self._wildcard(), 0, 0
+
+    def remote_address(self) -> Address:
+        """getpeername(2)."""
+        connection = self.connection
+        if connection is None or connection.state in _PEERLESS:
+            raise fail(errno.ENOTCONN)
+        return connection.remote_address, connection.remote_port, self._scope
+
+    def take_error(self) -> int:
+        """SO_ERROR."""
+        return self.connection.take_error() if self.connection is not None else 0
+
+    # -- options ----------------------------------------------------------------------------------
+
+    def fact(self, name: str) -> int:
+        """SO_ACCEPTCONN and the common ones."""
+        if name == "listening":
+            return int(self.listener is not None)
+        return super().fact(name)
+
+    def default_buffer(self, name: str) -> int:
+        """Linux's tcp_rmem and tcp_wmem."""
+        config = self.host.config
+        return config.tcp_receive_buffer if name == "receive_buffer" else config.tcp_send_buffer
+
+    def apply(self, name: str, value: int) -> None:
+        """Write the value to the connection or listener, if there is one."""
+        if name == "v6only" and self.binding is not None:
+            raise fail(errno.EINVAL)
+        if self.connection is not None:
+            self._apply(self.connection, name, value)
+            self.kick()
+        elif self.listener is not None:
+            self._apply_listener(self.listener, name, value)
+        if self.binding is not None and name in ("reuse_address", "reuse_port"):
+            setattr(self.binding, name, bool(value))
+
+    def _apply(self, connection: TcpConnection, name: str, value: int) -> None:
+        if name == "receive_buffer":
+            connection.set_receive_buffer(value // 2)  # Linux counts overhead, we count bytes
+        elif name == "send_buffer":
+            connection.set_send_buffer(value // 2)
+        elif name in ("tos", "tclass"):
+            connection.path.tos = max(value, 0)
+        elif name in ("ttl", "hops"):
+            connection.path.ttl = max(value, 0)
+        elif set_user_option(connection.options, name, value):
+            if name in ("nodelay", "cork"):
+                connection.want_output()
+            elif name.startswith("keep") and connection.state == states.ESTABLISHED:
+                settings = connection.options
+                if settings.keepalive:
+                    connection.timers.set(tt.KEEPALIVE, self.now() + settings.keepidle)
+                else:
+                    connection.timers.clear(tt.KEEPALIVE)
+
+    def _apply_listener(self, listener: TcpListener, name: str, value: int) -> None:
+        if name == "receive_buffer":
+            listener.receive_buffer = value // 2
+        elif name == "send_buffer":
+            listener.send_buffer = value // 2
+        else:
+            set_user_option(listener.options, name, value)
+
+    def get_special(self, name: str) -> int | bytes:
+        """TCP_INFO, TCP_CONGESTION, path MTU."""
+        connection = self.connection
+        if name == "congestion":
+            chosen = self._congestion or self.host.config.tcp_congestion
+            return chosen.encode().ljust(16, b"\0")
+        if name == "info":
+            listening = self.listener is not None
+            return pack_info(None if connection is None else connection.info(), listening)
+        if name in ("path_mtu", "path_mtu6"):
+            if connection is None:
+                raise fail(errno.ENOTCONN)
+            return connection.path.mtu
+        if name == "ip_options":
+            return b""
+        return super().get_special(name)
+
+    def set_special(self, name: str, value: int | bytes) -> None:
+        """TCP_CONGESTION by name (ENOENT if unknown)."""
+        if name != "congestion" or isinstance(value, int):
+            super().set_special(name, value)
+            return
+        wanted = value.rstrip(b"\0").decode("ascii", "replace")
+        if not known(wanted):
+            raise fail(errno.ENOENT)
+        self._congestion = wanted
+        if self.connection is not None:
+            self.connection.set_congestion(wanted)
+        elif self.listener is not None:
+            self.listener.congestion = wanted
+
+
+def set_user_option(settings: UserOptions, name: str, value: int) -> bool:
+    """Write an option in the units of `UserOptions`; False if it is none of TCP's."""
+    if name in _FLAGS:
+        setattr(settings, _FLAGS[name], bool(value))
+    elif name in _TIMES:
+        setattr(settings, name, max(value, 0) * _TIMES[name])
+    elif name in _COUNTS:
+        setattr(settings, name, value)
+    elif name == "keepalive":
+        settings.keepalive = bool(value)
+    elif name == "quickack":
+        settings.quickack = value
+    elif name == "linger":
+        settings.linger = value * SECOND if value >= 0 else -1
+    else:
+        return False
+    return True
