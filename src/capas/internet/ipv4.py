@@ -177,9 +177,8 @@ class Ipv4:
     ) -> bool:
         """Send a transport packet; False if it could not leave (too big with DF, link refuses).
 
-        ``ttl`` 0: the default (1 for multicast); ``options``: a multiple of 4 bytes;
-        ``loop``: whether multicasts come back to our own members.  ``offload.csum_start`` is set
-        here: the transport header starts right after the IP header.
+        ``ttl`` 0: the default (1 for multicast); ``options``: a multiple of 4 bytes; ``loop``:
+        multicasts come back to our own members.  ``offload.csum_start`` is set here.
         """
         header_length = 20 + len(options)
         length = header_length
@@ -189,9 +188,7 @@ class Ipv4:
         interface = route.interface
         if ttl == 0:
             ttl = 1 if 224 <= dst[0] <= 239 else shared.config.default_ttl
-        ident = 0
-        if not df:
-            ident = self.next_ident(dst)
+        ident = 0 if df else self.next_ident(dst)  # RFC 6864 §4.1: atomic ones need none
         if offload is None or offload.gso_size == 0:
             mtu = route.mtu
             if mtu == 0 or mtu > interface.mtu:
@@ -199,32 +196,20 @@ class Ipv4:
             if shared.pmtu.entries:
                 mtu = shared.pmtu.get(dst, mtu, now)
             if length > mtu:
-                if df:
-                    shared.counters.add("ipv4.too_big")
+                if df or length > 65_535:
+                    shared.counters.add("ipv4.too_big" if df else "ipv4.too_long")
                     return False
-                if length > 65_535:
-                    shared.counters.add("ipv4.too_long")
-                    return False
-                header = HEADER.pack(
+                head = _pack(
                     0x40 | header_length >> 2, tos, 0, ident, 0, ttl, protocol, 0, src, dst
                 )
-                return send_fragments4(
-                    self, route, header + options, b"".join(pieces), offload, mtu, now
-                )
+                payload = b"".join(pieces)
+                return send_fragments4(self, route, head + options, payload, offload, mtu, now)
         elif length > 65_535:
             shared.counters.add("ipv4.too_long")
             return False
+        word = 0x4000 if df else 0
         head = _pack(
-            0x40 | header_length >> 2,
-            tos,
-            length,
-            ident,
-            0x4000 if df else 0,
-            ttl,
-            protocol,
-            0,
-            src,
-            dst,
+            0x40 | header_length >> 2, tos, length, ident, word, ttl, protocol, 0, src, dst
         )
         if options:
             head += options

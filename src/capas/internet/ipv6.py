@@ -168,28 +168,17 @@ class Ipv6:
             if shared.pmtu.entries:
                 mtu = shared.pmtu.get(dst, mtu, now)
             if payload + 40 > mtu:
-                if df or extra:
-                    shared.counters.add("ipv6.too_big")
+                if df or extra or payload > 65_535:
+                    shared.counters.add("ipv6.too_long" if payload > 65_535 else "ipv6.too_big")
                     return False
-                if payload > 65_535:
-                    shared.counters.add("ipv6.too_long")
-                    return False
-                word = 6 << 28 | tos << 20 | flow_label
-                header = HEADER.pack(word, 0, 0, ttl, src, dst)
-                return send_fragments6(
-                    self, route, header, protocol, b"".join(pieces), offload, mtu, now
-                )
+                head = _pack(6 << 28 | tos << 20 | flow_label, 0, 0, ttl, src, dst)
+                whole = b"".join(pieces)
+                return send_fragments6(self, route, head, protocol, whole, offload, mtu, now)
         elif payload > 65_535:
             shared.counters.add("ipv6.too_long")
             return False
-        head = _pack(
-            6 << 28 | tos << 20 | flow_label,
-            payload,
-            HOP_BY_HOP if extra else protocol,
-            ttl,
-            src,
-            dst,
-        )
+        first = HOP_BY_HOP if extra else protocol
+        head = _pack(6 << 28 | tos << 20 | flow_label, payload, first, ttl, src, dst)
         if extra:
             head += hop_by_hop
         if offload is not None:
