@@ -122,7 +122,7 @@ class DeviceOptions:
     kernel_address: tuple[str, ...]
     nameserver: tuple[str, ...]
     mac: bytes | None
-    mtu: int
+    mtu: int | None
     offload: bool
     loss: str
     delay: str
@@ -183,7 +183,6 @@ _DEVICE = (
     click.option(
         "--mtu",
         type=click.IntRange(68, 65535),
-        default=0,
         metavar="BYTES",
         help="Set the device's MTU; else take the device's own.",
     ),

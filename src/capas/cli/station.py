@@ -169,7 +169,7 @@ def _open(options: DeviceOptions) -> TunTap:
     """The device, with the kernel's end configured if asked."""
     opener = open_tap if options.tap is not None else open_tun
     name = options.tap or options.tun or ""
-    device = opener(name, offload=options.offload, mtu=options.mtu)
+    device = opener(name, offload=options.offload, mtu=options.mtu or 0)
     try:
         for text in options.kernel_address:
             address, length = parse_interface(text)
