@@ -79,12 +79,13 @@ def split(frame: Frame, l3: int, size: int = 0, finish: bool = False) -> list[Fr
     if not kind or size <= 0 or end < l3 + 28:
         return [complete(frame)] if finish else [frame]
     l4 = frame.csum_start if frame.csum == CSUM_PARTIAL else transport_offset(data, l3)
-    if kind == GSO_UDP_L4:
-        start = l4 + 8
-    else:
-        start = l4 + (data[l4 + 12] >> 4) * 4 if l4 + 20 <= end else end
-    least = l3 + 40 if data[l3] >> 4 == 6 else l3 + 20
-    if start >= end or l4 < least or start < l4 + 8 or start - l3 + min(size, end) > 65_535:
+    shortest = 8 if kind == GSO_UDP_L4 else 20
+    start = l4 + shortest
+    if shortest == 20 and start <= end:
+        start = l4 + (data[l4 + 12] >> 4) * 4
+    version = data[l3] >> 4
+    least = l3 + 20 if version == 4 else l3 + 40 if version == 6 else end
+    if start >= end or l4 < least or start < l4 + shortest or start - l3 + min(size, end) > 65_535:
         return [complete(frame)] if finish else [frame]
     if frame.csum == CSUM_NONE and ones_sum(data[l4:], _pseudo(data, l3, l4, end)) != 0xFFFF:
         return []

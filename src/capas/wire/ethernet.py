@@ -43,6 +43,7 @@ class Ethernet:
     vlan: int = -1
     priority: int = 0
     payload: int = HEADER
+    drop_eligible: bool = False  # the tag's DEI bit
 
     @staticmethod
     def parse(data: bytes) -> "Ethernet | None":
@@ -56,7 +57,10 @@ class Ethernet:
             _, _, _, tci, ethertype = _TAGGED.unpack_from(data)
             if ethertype < TYPE_MIN:
                 return None
-            return Ethernet(destination, source, ethertype, tci & 0xFFF, tci >> 13, HEADER + TAG)
+            eligible = tci & 0x1000 != 0
+            return Ethernet(
+                destination, source, ethertype, tci & 0xFFF, tci >> 13, HEADER + TAG, eligible
+            )
         if ethertype < TYPE_MIN:
             return None
         return Ethernet(destination, source, ethertype)
@@ -65,7 +69,7 @@ class Ethernet:
         """The header's bytes."""
         if self.vlan < 0:
             return _HEADER.pack(self.destination, self.source, self.ethertype)
-        tci = self.priority << 13 | self.vlan
+        tci = self.priority << 13 | self.drop_eligible << 12 | self.vlan
         return _TAGGED.pack(self.destination, self.source, TYPE_VLAN, tci, self.ethertype)
 
     def __str__(self) -> str:

@@ -127,6 +127,8 @@ def test_ipv6_extension_headers_stay_in_every_segment() -> None:
         Frame(ETH4 + b"\x65" + bytes(90), 0, CSUM_PARTIAL, 34, 16, GSO_TCPV6, 100),
         Frame(ETH4 + b"\x45" + bytes(19), 0, CSUM_PARTIAL, 33, 6, GSO_UDP_L4, 100),
         Frame(tcp(bytes(90)).data, 0, CSUM_PARTIAL, 34, 16, GSO_TCPV4, 0),
+        Frame(ETH4 + b"\x80" + bytes(31) + b"\x50" + bytes(60), 0, 1, 34, 16, GSO_TCPV4, 9),
+        Frame(ETH4 + b"\x45" + bytes(31) + b"\x40" + bytes(60), gso_type=GSO_TCPV4, gso_size=9),
     ],
 )
 def test_nonsense_is_not_split(frame: Frame) -> None:
