@@ -83,6 +83,11 @@ class CapasEventLoop(asyncio.SelectorEventLoop):
         """The driver's time in seconds."""
         return self.driver.now() / SECOND
 
+    def run_forever(self) -> None:
+        """Run until `stop`; in virtual time the program's ``time`` and ``datetime`` are too."""
+        with self.driver.activate():
+            super().run_forever()
+
     def close(self) -> None:
         """Close; the driver is free for another loop."""
         super().close()

@@ -112,6 +112,13 @@ class Driver(ABC):
         the past means "what is due now, without waiting".
         """
 
+    def activate(self) -> AbstractContextManager[Any]:
+        """A context in which the calling thread's ``time`` and ``datetime`` tell this time.
+
+        An event loop runs inside it.  Nothing to do where time is the machine's own.
+        """
+        return contextlib.nullcontext()
+
     def wake(self) -> None:  # noqa: B027 - nobody waits in another thread unless a driver says so
         """Make a `turn` that waits in another thread return; safe to call from any thread."""
 
