@@ -336,29 +336,31 @@ class Interface:
                 return self._split(frame, l3, now)
             if not caps.csum:
                 frame = software.complete(frame)
-        return self._put(frame, now)
+        if self.queue or not self.link.transmit(frame):
+            return self._wait(frame, now)
+        stats = self.stats
+        stats.tx_frames += 1
+        stats.tx_bytes += len(frame.data)
+        return True
 
     def _split(self, frame: Frame, l3: int, now: int) -> bool:
         """Software segmentation for a link that cannot; False if a segment found no room."""
         csum = self.caps.csum
         accepted = True
         for segment in software.split(frame, l3, 0, not csum):
-            accepted = self._put(segment, now) and accepted
+            accepted = self._wait(segment, now) and accepted
         return accepted
 
-    def _put(self, frame: Frame, now: int) -> bool:
+    def _wait(self, frame: Frame, now: int) -> bool:
+        """Behind the frames that wait for the busy link; False if there is no room."""
         queue = self.queue
-        if queue:
-            self.link_ready(now)
-        if queue or not self.link.transmit(frame):
+        if len(queue) >= self.config.interface_queue:
+            self.link_ready(now)  # it may have room by now
             if len(queue) >= self.config.interface_queue:
                 self._drop(now, "link.queue_full", "")
                 return False
-            queue.append(frame)
-            return True
-        stats = self.stats
-        stats.tx_frames += 1
-        stats.tx_bytes += len(frame.data)
+        queue.append(frame)
+        self.link_ready(now)
         return True
 
     def link_ready(self, now: int) -> None:
