@@ -285,6 +285,7 @@ class Scoreboard:
             self.lost -= size
         if flags & RETRANS:
             self.retrans -= size
+        record.flags = flags & ~LOST  # its entry in the heap of losses is stale now
 
     def _deliver(self, record: Record, size: int, now: int) -> None:
         outcome = self.outcome
