@@ -216,6 +216,10 @@ class RealDriver(Driver):
         self._told = True
         self.ports.wake()
 
+    def tell(self, endpoint: Endpoint) -> None:
+        """An endpoint that belongs to no host gained readiness."""
+        self._tell([endpoint])
+
     def release(self) -> None:
         """The event loop turns no more: whoever blocks next starts the background thread."""
         self._loop_thread = 0

@@ -122,6 +122,14 @@ class Driver(ABC):
     def wake(self) -> None:  # noqa: B027 - nobody waits in another thread unless a driver says so
         """Make a `turn` that waits in another thread return; safe to call from any thread."""
 
+    def tell(self, endpoint: Endpoint) -> None:
+        """An endpoint that belongs to no host gained readiness: whoever waits for it looks again.
+
+        Called while the driver tells watchers.
+        """
+        if endpoint.watcher is not None:
+            endpoint.watcher.endpoint_ready(endpoint)
+
     def release(self) -> None:  # noqa: B027 - most drivers need not know
         """An event loop that called `turn` is closed."""
 
