@@ -244,7 +244,7 @@ class Capture:
         trace = self.traces.get(host_name)
         if trace is None:
             trace = self.traces[host_name] = HostTrace(host_name)
-        if then is not None:
+        if then is not None and then is not trace:
             trace.then = then
         return trace
 

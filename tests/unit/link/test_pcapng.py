@@ -182,6 +182,7 @@ def test_tracers_pass_on_what_they_hear() -> None:
     file, notes = File(), Notes()
     trace = file.capture.tracer("a", then=notes)
     assert file.capture.tracer("a") is trace
+    assert file.capture.tracer("a", then=trace).then is notes  # never itself
     trace.dropped(0, "x.y", "")
     trace.decided(0, "z", "")
     assert (notes.drops, notes.decisions) == (["x.y"], ["z"])
