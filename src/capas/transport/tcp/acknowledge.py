@@ -135,6 +135,9 @@ def _duplicate(c: "TcpConnection", seg: Segment, window_moved: bool) -> bool:
 def _sample_rtt(c: "TcpConnection", seg: Segment, advanced: bool, now: int) -> None:
     """RFC 6298 §3 (Karn), RFC 7323 §4: send times first, TSecr when all were repeated."""
     outcome = c.board.outcome
+    if outcome.retrans_acked:
+        # What a repair lets the peer acknowledge at last may have arrived long ago.
+        outcome.first_sent = outcome.last_sent = -1
     if outcome.first_sent >= 0:
         c.rtt.sample(now - outcome.first_sent, now)
     elif advanced and c.neg.ts_ok and seg.ts_ecr > 0:
