@@ -177,7 +177,7 @@ class Engine:
             self._run_processes()
         else:
             when = self.scheduler.next_deadline()
-            if when > limit:
+            if when > limit or when == NEVER:
                 return False
             clock = self.clock
             if when > clock.time:
