@@ -31,7 +31,12 @@ TYPES4: Final[dict[str, tuple[int, dict[str, int]]]] = {
     "source_quench": (4, {}),
     "redirect": (
         5,
-        {"redirect_net": 0, "redirect_host": 1, "redirect_net_for_tos": 2, "redirect_host_for_tos": 3},
+        {
+            "redirect_net": 0,
+            "redirect_host": 1,
+            "redirect_net_for_tos": 2,
+            "redirect_host_for_tos": 3,
+        },
     ),
     "echo_request": (8, {}),
     "time_exceeded": (

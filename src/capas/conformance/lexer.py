@@ -117,7 +117,7 @@ def tokenize(path: str, text: str) -> list[Token]:
             tokens.append(
                 Token(_KINDS[group], _strip(group, raw), line, column, start, match.end())
             )
-            if group == "mark" and raw in "`\"":
+            if group == "mark" and raw in '`"':
                 raise ScriptError(path, line, column, f"unterminated {raw}")
             if group == "mark" and raw == "%" and text.startswith("%{", start):
                 raise ScriptError(path, line, column, "unterminated %{ }%")

@@ -32,13 +32,10 @@ class ScriptLink(Link):
         self.caps = LinkCaps(mtu, Medium.IP)
         self.sink: FrameSink | None = None
         self.sent: deque[Seen] = deque()
-        self.taps: list[Callable[[bytes, int, bool], None]] = []
         self.now: int = 0
 
     def transmit(self, frame: Frame) -> bool:
         self.sent.append(read(frame.data, self.now))
-        for tap in self.taps:
-            tap(frame.data, self.now, True)
         return True
 
 
@@ -108,8 +105,6 @@ class Network:
     def inject(self, packet: bytes) -> None:
         """A packet arrives from the script."""
         now = self.link.now = self.driver.time
-        for tap in self.link.taps:
-            tap(packet, now, False)
         self.interface.receive(Frame(packet, now), now)
         self.settle()
 
