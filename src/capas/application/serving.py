@@ -90,20 +90,29 @@ async def listen_udp(
     port: int,
     addresses: Sequence[str] = ANY,
 ) -> None:
-    """Open a UDP endpoint on ``port`` of each address; as `listen_tcp` otherwise."""
+    """Open a UDP endpoint on ``port`` of each address; as `listen_tcp` otherwise.
+
+    asyncio leaves IPV6_V6ONLY to the system, so "::" comes first, and where it takes IPv4 too
+    (RFC 3493 §5.3) an IPv4 wildcard that is "in use" afterwards is served already.
+    """
     loop = asyncio.get_running_loop()
     missing: OSError | None = None
-    before = len(service.transports)
-    for address in addresses:
+    opened = 0
+    dual = False
+    for address in sorted(addresses, key=lambda text: text != "::"):
         try:
             transport, _ = await loop.create_datagram_endpoint(factory, (address, port))
         except OSError as error:
+            if dual and address == "0.0.0.0" and error.errno == errno.EADDRINUSE:
+                continue
             if error.errno not in _NO_FAMILY:
                 service.close()
                 raise
             missing = error
         else:
             service.transports.append(transport)
-    if missing is not None and len(service.transports) == before:
+            opened += 1
+            dual = dual or address == "::"
+    if missing is not None and not opened:
         service.close()
         raise missing

@@ -9,14 +9,23 @@ relative to the sender's initial one, as people read them.
 from bisect import bisect_right, insort
 from collections import deque
 from collections.abc import Iterable
-from typing import NamedTuple, final
+from typing import Final, NamedTuple, final
 
 from capas.base.clock import NEVER
 from capas.base.seq import diff
 from capas.cli.observe import TCP, Decision, Sight
+from capas.wire.address import text
 from capas.wire.tcp import ACK, FIN, RST, SYN, Segment
 
 Key = tuple[bytes, int, bytes, int]  # client, its port, server, its port
+
+#: What makes a sender send again, by the events of its tracer.
+REPAIRS: Final = {
+    "tcp.fast_retransmit": "fast retransmit",
+    "tcp.rto": "retransmission timeout",
+    "tcp.tlp": "tail loss probe",
+    "tcp.syn_retry": "retry of the handshake",
+}
 
 
 class Loss(NamedTuple):
@@ -72,16 +81,19 @@ class Half:
             if length:
                 self.arrived.setdefault(seq, []).append(sight.time)
 
-    def lost(self) -> list[tuple[int, int]]:
-        """(time sent, relative seq) of each packet with sequence space that never arrived."""
-        shortest = min(
+    def shortest(self) -> int:
+        """The shortest way observed, ns, of a packet that was sent once; NEVER without one."""
+        return min(
             (
                 self.arrived[seq][0] - times[0]
                 for seq, times in self.sent.items()
                 if len(times) == 1 and seq in self.arrived
             ),
-            default=0,
+            default=NEVER,
         )
+
+    def lost(self, shortest: int) -> list[tuple[int, int]]:
+        """(time sent, relative seq) of each packet with sequence space that never arrived."""
         missing = []
         for seq, times in self.sent.items():
             left = list(times)
@@ -127,13 +139,16 @@ class Connection:
     def losses(self, decisions: Iterable[Decision]) -> list[Loss]:
         """Every packet lost, and how the sender noticed."""
         by_sender: dict[str, list[Decision]] = {}
+        client = f"{text(self.key[0])}:{self.key[1]}"
         for decision in decisions:
-            if decision.event.startswith("tcp."):
+            if decision.event in REPAIRS and client in decision.text:
                 by_sender.setdefault(decision.host, []).append(decision)
         found: list[Loss] = []
+        shortest = min(self.up.shortest(), self.down.shortest())
         for half in (self.up, self.down):
             told = by_sender.get(half.sender, [])
-            for time, seq in half.lost():
+            # Half of it: small packets are quicker than those it was measured with.
+            for time, seq in half.lost(0 if shortest == NEVER else shortest // 2):
                 repaired, how = _repair(half, seq, time, told)
                 insort(found, Loss(time, half.sender, seq, half.lengths[seq], repaired, how))
         return found
@@ -152,13 +167,12 @@ def _repair(half: Half, seq: int, time: int, told: list[Decision]) -> tuple[int,
         again = min(covering, default=NEVER)
     if again == NEVER:
         return NEVER, "not sent again"
-    reason = ""
+    reason = "sent again"
     for decision in told:
         if decision.time > again:
             break
-        if decision.time > time and "ack" not in decision.event:
-            reason = decision.text or decision.event
-    return again, reason or "sent again"
+        reason = REPAIRS[decision.event]
+    return again, reason
 
 
 class Flows:

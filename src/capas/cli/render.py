@@ -14,9 +14,9 @@ WIDEST: Final = 100
 
 def console() -> Console:
     """Standard output with colours if it is a terminal; at most `WIDEST` columns."""
-    found = Console(highlight=False, soft_wrap=False)
+    found = Console(highlight=False)
     if found.width > WIDEST or not found.is_terminal:
-        found = Console(highlight=False, width=min(WIDEST, max(found.width, 80)))
+        found = Console(highlight=False, width=WIDEST)
     return found
 
 

@@ -19,11 +19,12 @@ from capas.cli.render import duration, many, plain, size
 from capas.cli.render_plot import plot
 from capas.cli.render_sequence import Arrow, arrows, choose, draw
 
-_MOST_LOSSES = 12  # rows
+_MOST_LOSSES = 10  # rows
 
 
 def _table(*columns: str, right: Sequence[str] = ()) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, expand=False)
+    style = box.ASCII2 if plain() else box.SIMPLE_HEAD
+    table = Table(box=style, pad_edge=False, show_edge=False, padding=(0, 1, 0, 1))
     for column in columns:
         table.add_column(column, justify="right" if column in right else "left", no_wrap=True)
     return table
@@ -40,7 +41,7 @@ def heading(title: str, detail: str = "") -> Text:
 def network_access(account: Account) -> Iterator[RenderableType]:
     """Links: what entered and what did not leave."""
     yield heading("Network access", "links, each direction its own")
-    columns = ("link", "settings", "packets", "bytes", "lost", "of them in queues", "split trains")
+    columns = ("link", "settings", "packets", "bytes", "lost", "in queues")
     table = _table(*columns, right=columns[2:])
     for link in account.links:
         counts = link.counts
@@ -52,7 +53,6 @@ def network_access(account: Account) -> Iterator[RenderableType]:
             size(counts["bytes"]),
             lost,
             str(counts["queue_drops"] or ""),
-            str(counts["splits"] or ""),
         )
     yield table
     arp = account.kinds.get(ARP, 0)
@@ -132,15 +132,15 @@ def losses(account: Account) -> Iterator[RenderableType]:
     ]
     other = account.lost_on_links - len(rows)
     if rows:
-        columns = ("lost at", "from", "bytes of the stream", "repaired after", "by")
-        table = _table(*columns, right=("lost at", "repaired after"))
+        columns = ("lost at", "from", "bytes of the stream", "sent again", "because of")
+        table = _table(*columns, right=("lost at", "sent again"))
         for _, loss in rows[:_MOST_LOSSES]:
             fixed = loss.repaired != NEVER
             table.add_row(
                 f"{loss.time / SECOND:.3f} s",
                 loss.sender,
-                f"{loss.seq:,}…{loss.seq + loss.length:,}",
-                duration(loss.repaired - loss.time) if fixed else "",
+                f"{loss.seq:,}…{loss.seq + loss.length:,}" if loss.seq else "SYN",
+                f"after {duration(loss.repaired - loss.time)}" if fixed else "never",
                 escape(loss.how),
             )
         yield table

@@ -67,11 +67,11 @@ def plot(
     if not points:
         return ["(nothing to plot)"]
     top = y(max(value for _, value in points))
-    margin = max(len(top), len(y(0.0)))
+    margin = len(top)
     bar, corner, dash = ("|", "+", "-") if plain else ("│", "└", "─")
     lines = []
     for number, line in enumerate(dots(points, width, height, plain=plain)):
-        label = top if number == 0 else y(0.0) if number == height - 1 else ""
+        label = top if number == 0 else "0" if number == height - 1 else ""
         lines.append(f"{label:>{margin}} {bar}{line}".rstrip())
     lines.append(f"{'':{margin}} {corner}{dash * width}")
     left, right = x(points[0][0]), x(points[-1][0])

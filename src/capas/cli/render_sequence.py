@@ -12,6 +12,8 @@ from capas.base.clock import MS
 from capas.cli.flows import Connection, pieces
 from capas.wire.tcp import ACK, FIN, PSH, RST, SYN, Segment
 
+_DUPLICATES: Final = 4  # duplicate acknowledgements worth a line each
+_ANSWERS: Final = 2  # acknowledgements after the repair worth a line each
 _FLAGS: Final = ((SYN, "SYN"), (FIN, "FIN"), (RST, "RST"))
 
 
@@ -23,7 +25,7 @@ class Arrow(NamedTuple):
     label: str
     lost: bool = False
     again: bool = False  # a retransmission
-    interesting: bool = False
+    duplicate: bool = False  # an acknowledgement that only repeats
     packets: int = 1
 
 
@@ -47,6 +49,7 @@ def arrows(connection: Connection, lost: Iterable[tuple[int, int]] = ()) -> list
     """An arrow for each frame that left one of the two hosts; ``lost`` holds (time, seq)."""
     missing = dict.fromkeys(lost)
     highest = {True: 0, False: 0}
+    acked = {True: -1, False: -1}
     found = []
     for sight in connection.sights:
         segment = sight.segment
@@ -66,29 +69,44 @@ def arrows(connection: Connection, lost: Iterable[tuple[int, int]] = ()) -> list
             text += f" ({sight.packets} packets)"
         if gone and sight.packets > 1:
             text += f", {gone} of them lost"
-        rare = bool(segment.flags & (SYN | FIN | RST)) or gone > 0 or again or bool(segment.sack)
-        found.append(
-            Arrow(sight.time, rightward, text, gone > 0, again, rare, packets=sight.packets)
-        )
+        ack = other.relative(segment.ack)
+        same = ack == acked[rightward] and not parts
+        acked[rightward] = ack
+        found.append(Arrow(sight.time, rightward, text, gone > 0, again, same, sight.packets))
     return found
 
 
 def choose(found: Sequence[Arrow], limit: int, around: int | None = None) -> list[Arrow]:
-    """At most ``limit`` arrows: the beginning, what surrounds ``around`` (ns), and the end."""
+    """At most ``limit`` arrows: the beginning, what follows ``around`` (ns), and the end."""
     if len(found) <= limit:
         return list(found)
-    head, tail = (6, 4) if around is not None else (limit - 6, 6)
-    picked = dict.fromkeys(range(min(head, len(found))))
-    picked |= dict.fromkeys(range(max(0, len(found) - tail), len(found)))
+    head, tail = (7, 4) if around is not None else (limit - 6, 6)
+    picked = dict.fromkeys(range(head))
+    picked |= dict.fromkeys(range(len(found) - tail, len(found)))
     if around is not None:
-        centre = next((i for i, arrow in enumerate(found) if arrow.time >= around), 0)
-        room = limit - len(picked)
-        rare = [i for i in range(centre, len(found)) if found[i].interesting or i == centre]
-        for index in (centre - 2, centre - 1, *rare):
-            if room > 0 and 0 <= index < len(found) and index not in picked:
-                picked[index] = None
-                room -= 1
+        for index in _repair(found, around, limit - head - tail):
+            picked[index] = None
     return fold(found, sorted(picked))
+
+
+def _repair(found: Sequence[Arrow], around: int, room: int) -> list[int]:
+    """What tells the story of one loss: the loss, some duplicates, the repair, its success."""
+    first = next((i for i, arrow in enumerate(found) if arrow.time >= around and arrow.lost), 0)
+    picked = [first - 1, first, first + 1] if first else [0]
+    duplicates, answers, repaired = 0, 0, False
+    for index in range(first + 2, len(found)):
+        arrow = found[index]
+        if arrow.duplicate and not repaired and duplicates < _DUPLICATES:
+            duplicates += 1
+            picked.append(index)
+        elif arrow.again and not repaired:
+            repaired = True
+            picked.append(index)
+        elif repaired and not arrow.duplicate and arrow.rightward != found[first].rightward:
+            picked.append(index)
+            if (answers := answers + 1) == _ANSWERS:
+                break
+    return picked[:room]
 
 
 def fold(found: Sequence[Arrow], picked: Sequence[int]) -> list[Arrow]:
@@ -99,7 +117,10 @@ def fold(found: Sequence[Arrow], picked: Sequence[int]) -> list[Arrow]:
         left_out = found[last + 1 : index]
         if left_out:
             packets = sum(arrow.packets for arrow in left_out)
-            text = f"… {len(left_out)} frames, {packets} packets …"
+            frames = "frame" if len(left_out) == 1 else "frames"
+            text = f"… {len(left_out)} {frames}, {packets} packets …"
+            if packets == len(left_out):
+                text = f"… {packets} {'packet' if packets == 1 else 'packets'} …"
             lines.append(Arrow(-1, True, text))
         lines.append(found[index])
         last = index

@@ -15,7 +15,7 @@ def describe(direction: Direction) -> str:
     settings: Any = direction.settings
     words = []
     if settings.rate is not None:
-        words.append(str(settings.rate))
+        words.append(f"{settings.rate}/s")
     for name in ("delay", "jitter"):
         value = getattr(settings, name)
         if not isinstance(value, str | int | float) or time_ns(value, name):

@@ -21,7 +21,7 @@ def test_labels_name_both_ends_of_both_axes() -> None:
         [(0.0, 0.0), (2.0, 5.0)], width=20, height=3, x="{:.0f} s".format, y="{:.0f} B".format
     )
     assert lines[0].startswith("5 B │")
-    assert lines[2].startswith("0 B │")
+    assert lines[2].startswith("  0 │")
     assert lines[-1].split() == ["0", "s", "2", "s"]
 
 
