@@ -252,3 +252,12 @@ def test_conflicts_are_seen_without_an_announcement() -> None:
     give(s, Arp.request(PEER, s.address, s.address))
     assert [m for _, m in messages(s)] == [Arp.request(s.mac, s.address, s.address)]
     assert s.counters.get("arp.conflict") == 1
+
+
+def test_the_end_of_probing_is_told() -> None:
+    s = Station(1, config=HostConfig(arp_probes=1))
+    told: list[tuple[bytes, int]] = []
+    s.arp.assigned = lambda address, now: told.append((address.address, address.state))
+    s.arp.address_added(s.own, 0)
+    s.run(NEVER - 1)
+    assert told == [(s.address, PREFERRED)]

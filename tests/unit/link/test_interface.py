@@ -271,3 +271,26 @@ def test_a_waiting_packet_keeps_the_facts_it_was_sent_with() -> None:
     offload.csum_start = 99  # the sender uses its object for the next packet
     exchange(a, b, 0)
     assert b.upper4.frames[0].csum_start == 34
+
+
+def test_a_link_without_checksums_gets_finished_ones() -> None:
+    s = Station(1)
+    s.interface.transmit(udp(bytes(100)), 14, 0)
+    assert s.link.frames[0].csum == CSUM_NONE
+    assert intact(s.link.frames[0].data)
+
+
+def test_a_full_queue_is_tried_once_more_before_a_frame_is_lost() -> None:
+    s = Station(1, config=HostConfig(interface_queue=1))
+    s.link.room = 0
+    assert s.interface.send_to_mac(PEER, 0x0800, (b"a",), 0)
+    s.link.room = 9  # and nobody said so
+    assert s.interface.send_to_mac(PEER, 0x0800, (b"b",), 0)
+    assert [f.data[14:] for f in s.link.frames] == [b"a", b"b"]
+
+
+def test_leaving_what_was_never_joined_changes_nothing() -> None:
+    s = Station(1)
+    before = dict(s.interface.groups)
+    assert not s.interface.groups.leave(addr.parse("239.1.2.3"))
+    assert s.interface.groups == before
