@@ -25,22 +25,9 @@ from capas.aio import names
 from capas.aio.selector import LoopSelector
 from capas.base.clock import SECOND
 from capas.sockets.current import context_of, current_host
-from capas.sockets.driver import VIRTUAL_FD, Driver, driver_of
+from capas.sockets.driver import Driver, driver_of
+from capas.sockets.modules import make_socket
 from capas.sockets.socket import Socket
-
-
-def make_socket(
-    family: int = -1, type: int = -1, proto: int = -1, fileno: int | None = None
-) -> std.socket:
-    """`socket.socket` as the running code should have it: of the current host, or genuine."""
-    host = current_host()
-    inet = family in (-1, std.AF_INET, std.AF_INET6)
-    if fileno is not None:
-        if fileno >= VIRTUAL_FD:
-            return Socket(family, type, proto, fileno)
-    elif host is not None and inet:
-        return Socket(family, type, proto)
-    return std.socket(family, type, proto, fileno)
 
 
 class _SocketModule(types.ModuleType):

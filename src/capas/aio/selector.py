@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final, final
 
 from capas.base.clock import NEVER, SECOND
+from capas.sockets.current import use_host
 from capas.sockets.description import Description
 from capas.sockets.driver import VIRTUAL_FD, Driver
 from capas.transport.endpoint import ERROR, HANGUP, READ, WRITE, Endpoint
@@ -90,7 +91,8 @@ class LoopSelector(selectors.BaseSelector):
         self._map: _Map = _Map(self)
         self._own: bool = driver.real_selector is None
         if driver.real_selector is None:
-            driver.real_selector = selectors.DefaultSelector()
+            with use_host(None):  # where `capas.sockets.modules` is installed: a genuine one
+                driver.real_selector = selectors.DefaultSelector()
         self.real: selectors.BaseSelector = driver.real_selector
         self._genuine: list[int] = []  # our descriptors in `real`
         self._turns: int = 0

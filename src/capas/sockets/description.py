@@ -78,7 +78,7 @@ class Description(ABC):
     def unwatch(self, watcher: Watcher) -> None:
         """Undo `watch`."""
         self._watchers.remove(watcher)
-        if not self._watchers:
+        if not self._watchers and self.endpoint.watcher is self:
             self.endpoint.watcher = None
 
     def endpoint_ready(self, endpoint: Endpoint) -> None:

@@ -246,7 +246,6 @@ class StreamDescription(Description):
         if self.binding is not None:
             self._tcp.bindings.release(self.binding)
             self.binding = None
-        self.endpoint.watcher = None
         self.kick()
 
     # -- names and errors -------------------------------------------------------------------------

@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Stand-ins in Python's own modules, for code that makes its sockets by itself.
+
+While installed, ``socket.socket`` and the functions beside it, ``select`` and what `selectors` is
+built on ask for the current host at each call: on a host they are ours, outside any host genuine.
+Names that other modules took by ``from socket import ...`` are replaced too and given back on the
+way out.  Installations nest; the last one out restores everything.
+"""
+
+import select
+import selectors
+import socket
+import ssl
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any, Final, final
+
+from capas.sockets import polling, resolver, tls
+from capas.sockets.current import current_host
+from capas.sockets.driver import VIRTUAL_FD
+from capas.sockets.socket import Socket, socketpair_of
+
+real_socket: Final = socket.socket
+
+
+def make_socket(
+    family: int = -1, type: int = -1, proto: int = -1, fileno: int | None = None
+) -> socket.socket:
+    """`socket.socket` as the running code should have it: of the current host, or genuine."""
+    if fileno is not None:
+        if isinstance(fileno, int) and fileno >= VIRTUAL_FD:
+            return Socket(family, type, proto, fileno)
+    elif current_host() is not None and family in (-1, socket.AF_INET, socket.AF_INET6):
+        return Socket(family, type, proto)
+    return real_socket(family, type, proto, fileno)
+
+
+class _Kind(type):
+    """Genuine sockets and ours are both instances of the stand-in class."""
+
+    def __instancecheck__(cls, instance: object) -> bool:
+        if cls is DispatchingSocket:
+            return isinstance(instance, real_socket)
+        return super().__instancecheck__(instance)
+
+    def __subclasscheck__(cls, subclass: type) -> bool:
+        if cls is DispatchingSocket:
+            return issubclass(subclass, real_socket)
+        return super().__subclasscheck__(subclass)
+
+
+class DispatchingSocket(real_socket, metaclass=_Kind):
+    """What ``socket.socket`` is while installed; calling it makes a socket of the current host."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        """A socket by `make_socket`; subclasses are genuine."""
+        if cls is DispatchingSocket:
+            return make_socket(*args, **kwargs)
+        return super().__new__(cls, *args, **kwargs)
+
+
+DispatchingSocket.__name__ = DispatchingSocket.__qualname__ = "socket"
+DispatchingSocket.__module__ = "socket"
+
+
+def _dispatch(real: Callable[..., Any], ours: Callable[..., Any]) -> Callable[..., Any]:
+    """``ours(host, ...)`` on a host, ``real(...)`` elsewhere."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        host = current_host()
+        if host is None:
+            return real(*args, **kwargs)
+        return ours(host, *args, **kwargs)
+
+    call.__name__ = call.__qualname__ = getattr(real, "__name__", "call")
+    call.__doc__ = real.__doc__
+    return call
+
+
+def _socketpair(real: Callable[..., Any]) -> Callable[..., Any]:
+    def socketpair(
+        family: int | None = None, type: int = socket.SOCK_STREAM, proto: int = 0
+    ) -> Any:
+        """Of the current host for IP families, else genuine."""
+        host = current_host()
+        if host is not None and family in (socket.AF_INET, socket.AF_INET6):
+            return socketpair_of(host, int(family))
+        return real(family, type, proto)
+
+    return socketpair
+
+
+def _wrap_socket(real: Callable[..., Any]) -> Callable[..., Any]:
+    def wrap_socket(self: ssl.SSLContext, sock: socket.socket, *args: Any, **kwargs: Any) -> Any:
+        """TLS over a socket of ours without a kernel descriptor."""
+        if isinstance(sock, Socket):
+            return tls.wrap_socket(self, sock, *args, **kwargs)
+        return real(self, sock, *args, **kwargs)
+
+    return wrap_socket
+
+
+def _stand_ins() -> list[tuple[Any, str, Any]]:
+    """(module or class, name, stand-in) of all that is replaced."""
+    found: list[tuple[Any, str, Any]] = [
+        (socket, "socket", DispatchingSocket),
+        (socket, "SocketType", DispatchingSocket),
+        (socket, "getaddrinfo", _dispatch(socket.getaddrinfo, resolver.getaddrinfo)),
+        (socket, "getnameinfo", _dispatch(socket.getnameinfo, resolver.getnameinfo)),
+        (
+            socket,
+            "gethostbyname",
+            _dispatch(
+                socket.gethostbyname, lambda host, name: resolver.gethostbyname_ex(host, name)[2][0]
+            ),
+        ),
+        (socket, "gethostbyname_ex", _dispatch(socket.gethostbyname_ex, resolver.gethostbyname_ex)),
+        (socket, "gethostbyaddr", _dispatch(socket.gethostbyaddr, resolver.gethostbyaddr)),
+        (socket, "gethostname", _dispatch(socket.gethostname, lambda host: host.name)),
+        (socket, "socketpair", _socketpair(socket.socketpair)),
+        (select, "select", _dispatch(select.select, lambda host, *args: polling.select(*args))),
+        (
+            selectors.SelectSelector,
+            "_select",
+            staticmethod(_dispatch(select.select, lambda host, *args: polling.select(*args))),
+        ),
+        (ssl.SSLContext, "wrap_socket", _wrap_socket(ssl.SSLContext.wrap_socket)),
+    ]
+    for name, ours in (("poll", polling.Poll), ("epoll", polling.Epoll)):
+        real = getattr(select, name, None)
+        if real is None:
+            continue
+        dispatching = _dispatch(real, lambda host, *args, _ours=ours, **kwargs: _ours())
+        found.append((select, name, dispatching))
+        selector = getattr(selectors, f"{name.capitalize()}Selector", None)
+        if selector is not None:
+            found.append((selector, "_selector_cls", staticmethod(dispatching)))
+    return found
+
+
+#: Modules that keep what they took: by name, with all below them.
+_LEFT_ALONE: Final = (
+    "_pytest", "_socket", "asyncio", "capas", "coverage", "execnet", "hypothesis", "logging",
+    "multiprocessing", "pluggy", "pytest", "select", "selectors", "socket", "ssl", "xdist",
+)  # fmt: skip
+
+
+@final
+class _State:
+    """How often installed, and what to give back: (where, name, the genuine thing)."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.users: int = 0
+        self.replaced: list[tuple[Any, str, Any]] = []
+
+
+_state: Final = _State()
+
+
+def _taken(originals: dict[int, Any]) -> Iterator[tuple[ModuleType, str, Any]]:
+    """Names of other modules for what is replaced."""
+    for name, module in list(sys.modules.items()):
+        if not isinstance(module, ModuleType) or name.partition(".")[0] in _LEFT_ALONE:
+            continue
+        for attribute, value in list(vars(module).items()):
+            stand_in = originals.get(id(value))
+            if stand_in is not None:
+                yield module, attribute, stand_in
+
+
+def install() -> None:
+    """Put the stand-ins in place."""
+    with _state.lock:
+        _state.users += 1
+        if _state.users > 1:
+            return
+        originals: dict[int, Any] = {}
+        for owner, name, stand_in in _stand_ins():
+            real = vars(owner)[name] if isinstance(owner, type) else getattr(owner, name)
+            _state.replaced.append((owner, name, real))
+            setattr(owner, name, stand_in)
+            if isinstance(owner, ModuleType):
+                originals[id(real)] = stand_in
+        for module, name, stand_in in list(_taken(originals)):
+            _state.replaced.append((module, name, getattr(module, name)))
+            setattr(module, name, stand_in)
+
+
+def uninstall() -> None:
+    """Undo one `install`."""
+    with _state.lock:
+        if _state.users == 0:
+            raise RuntimeError("not installed")
+        _state.users -= 1
+        if _state.users == 0:
+            while _state.replaced:
+                owner, name, real = _state.replaced.pop()
+                setattr(owner, name, real)
+
+
+@contextmanager
+def installed() -> Iterator[None]:
+    """Installed while the body runs."""
+    install()
+    try:
+        yield
+    finally:
+        uninstall()

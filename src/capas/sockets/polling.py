@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: Apache-2.0
+"""select, poll and epoll over virtual descriptors, for blocking programs (POSIX, man 2 epoll).
+
+Genuine descriptors may be among them: they are looked at without waiting, before and after the
+wait for virtual ones; a call with genuine ones only is the kernel's.  Level-triggered; times are
+seconds (select, epoll) or milliseconds (poll) as in the module `select`.
+"""
+
+import select as std
+from collections.abc import Iterable
+from typing import Any, Final
+
+from capas.base.clock import MS, NEVER, SECOND
+from capas.host.host import Host
+from capas.sockets.current import require_host
+from capas.sockets.description import Description
+from capas.sockets.driver import VIRTUAL_FD, Driver, driver_of
+from capas.sockets.failure import fail
+from capas.transport.endpoint import ERROR, HANGUP, READ, WRITE, Endpoint
+
+POLLIN: Final = int(getattr(std, "POLLIN", 1))
+POLLOUT: Final = int(getattr(std, "POLLOUT", 4))
+POLLERR: Final = int(getattr(std, "POLLERR", 8))
+POLLHUP: Final = int(getattr(std, "POLLHUP", 16))
+POLLNVAL: Final = int(getattr(std, "POLLNVAL", 32))
+_POLLRDNORM: Final = int(getattr(std, "POLLRDNORM", 0x40))
+_POLLWRNORM: Final = int(getattr(std, "POLLWRNORM", 0x100))
+_EBADF: Final = 9
+
+real_select: Final = std.select
+real_poll: Final = getattr(std, "poll", None)
+real_epoll: Final = getattr(std, "epoll", None)
+
+
+def descriptor(fileobj: Any) -> int:
+    """The number of a descriptor or of an object that has one."""
+    fd = fileobj if isinstance(fileobj, int) else fileobj.fileno()
+    if not isinstance(fd, int):
+        raise TypeError("fileno() returned a non-integer")
+    if fd < 0:
+        raise ValueError(f"file descriptor cannot be a negative integer ({fd})")
+    return fd
+
+
+class _Any:
+    """An endpoint that is ready as soon as one of others is."""
+
+    def __init__(self, driver: Driver) -> None:
+        self.endpoint: Endpoint = Endpoint([])
+        self._driver: Driver = driver
+
+    def endpoint_ready(self, endpoint: Endpoint) -> None:
+        """One of them gained readiness: look again."""
+        self.endpoint.set_ready(READ)
+        self._driver.tell(self.endpoint)
+
+
+class Poll:
+    """`select.poll` of a host."""
+
+    def __init__(self, host: Host | None = None) -> None:
+        self._driver: Driver = driver_of(host or require_host())
+        self._wanted: dict[int, int] = {}
+        self._real: Any = None  # a genuine poll object, when there are genuine descriptors
+
+    def register(self, fd: Any, eventmask: int = POLLIN | POLLOUT | 2) -> None:
+        """Watch ``fd``; again: with another mask."""
+        number = descriptor(fd)
+        if number < VIRTUAL_FD and real_poll is not None:
+            if self._real is None:
+                self._real = real_poll()
+            self._real.register(number, eventmask)
+        self._wanted[number] = eventmask
+
+    def modify(self, fd: Any, eventmask: int) -> None:
+        """Another mask for a registered descriptor (ENOENT)."""
+        number = descriptor(fd)
+        if number not in self._wanted:
+            raise fail(2)
+        self.register(number, eventmask)
+
+    def unregister(self, fd: Any) -> None:
+        """Watch it no more (KeyError)."""
+        number = descriptor(fd)
+        del self._wanted[number]
+        if number < VIRTUAL_FD and self._real is not None:
+            self._real.unregister(number)
+
+    def poll(self, timeout: float | None = None) -> list[tuple[int, int]]:
+        """(descriptor, events) of what is ready within ``timeout`` milliseconds."""
+        forever = timeout is None or timeout < 0
+        return self._poll(NEVER if forever or timeout is None else int(timeout * MS))
+
+    def _poll(self, patience: int) -> list[tuple[int, int]]:
+        found = self._look()
+        if found or patience <= 0:
+            return found
+        virtual = [self._description(fd) for fd in self._wanted if fd >= VIRTUAL_FD]
+        watched = [description for description in virtual if description is not None]
+        if not watched and self._real is not None:
+            return list(self._real.poll(None if patience >= NEVER else patience // MS))
+        driver = self._driver
+        deadline = min(driver.now() + patience, NEVER)
+        common = _Any(driver)
+        with driver.lock:
+            for description in watched:
+                description.watch(common)
+        try:
+            while True:
+                ready = driver.wait(common.endpoint, READ, deadline)
+                common.endpoint.clear(READ)
+                found = self._look()
+                if found or not ready:
+                    return found
+        finally:
+            with driver.lock:
+                for description in watched:
+                    description.unwatch(common)
+
+    def _description(self, fd: int) -> Description | None:
+        return self._driver.descriptors.open.get(fd)
+
+    def _look(self) -> list[tuple[int, int]]:
+        """What is ready now."""
+        found: list[tuple[int, int]] = []
+        for fd, wanted in self._wanted.items():
+            if fd < VIRTUAL_FD:
+                continue
+            description = self._description(fd)
+            if description is None:
+                found.append((fd, POLLNVAL))
+                continue
+            events = poll_events(description.endpoint.readiness) & (wanted | POLLERR | POLLHUP)
+            if events:
+                found.append((fd, events))
+        if self._real is not None:
+            found.extend(self._real.poll(0))
+        return found
+
+
+def poll_events(readiness: int) -> int:
+    """Readiness bits as poll(2) shows them."""
+    events = 0
+    if readiness & (READ | HANGUP):
+        events |= POLLIN | _POLLRDNORM
+    if readiness & WRITE:
+        events |= POLLOUT | _POLLWRNORM
+    if readiness & ERROR:
+        events |= POLLERR | POLLIN | POLLOUT
+    if readiness & HANGUP:
+        events |= POLLHUP
+    return events
+
+
+class Epoll(Poll):
+    """`select.epoll` of a host; edge-triggered and one-shot registrations are level-triggered."""
+
+    closed = False
+
+    def __init__(self, sizehint: int = -1, flags: int = 0) -> None:
+        super().__init__()
+
+    def register(self, fd: Any, eventmask: int = POLLIN | POLLOUT | 2) -> None:
+        """Watch ``fd``; FileExistsError if it is registered."""
+        if descriptor(fd) in self._wanted:
+            raise fail(17)
+        super().register(fd, eventmask & 0xFFFF)
+
+    def modify(self, fd: Any, eventmask: int) -> None:
+        """Another mask (FileNotFoundError)."""
+        number = descriptor(fd)
+        if number not in self._wanted:
+            raise fail(2)
+        super().register(number, eventmask & 0xFFFF)
+
+    def unregister(self, fd: Any) -> None:
+        """Watch it no more (FileNotFoundError)."""
+        if descriptor(fd) not in self._wanted:
+            raise fail(2)
+        super().unregister(fd)
+
+    def poll(self, timeout: float | None = None, maxevents: int = -1) -> list[tuple[int, int]]:
+        """(descriptor, events) of what is ready within ``timeout`` seconds."""
+        forever = timeout is None or timeout < 0
+        found = self._poll(NEVER if forever or timeout is None else int(timeout * SECOND))
+        return found if maxevents <= 0 else found[:maxevents]
+
+    def close(self) -> None:
+        """Forget everything."""
+        self.closed = True
+        self._wanted.clear()
+        self._real = None
+
+    def fileno(self) -> int:
+        """It has no descriptor of its own."""
+        raise fail(_EBADF)
+
+    def __enter__(self) -> "Epoll":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def select(
+    rlist: Iterable[Any], wlist: Iterable[Any], xlist: Iterable[Any], timeout: float | None = None
+) -> tuple[list[Any], list[Any], list[Any]]:
+    """`select.select` over virtual and genuine descriptors."""
+    readers, writers, others = list(rlist), list(wlist), list(xlist)
+    numbers = [descriptor(item) for item in (*readers, *writers, *others)]
+    if all(number < VIRTUAL_FD for number in numbers) and numbers:
+        return real_select(readers, writers, others, timeout)
+    if timeout is not None and timeout < 0:
+        raise ValueError("timeout must be non-negative")
+    poll = Poll()
+    masks: dict[int, int] = {}
+    for item in readers:
+        masks[descriptor(item)] = POLLIN
+    for item in writers:
+        masks[descriptor(item)] = masks.get(descriptor(item), 0) | POLLOUT
+    for fd, mask in masks.items():
+        poll.register(fd, mask)
+    found = dict(poll._poll(NEVER if timeout is None else int(timeout * SECOND)))
+    if any(events & POLLNVAL for events in found.values()):
+        raise fail(_EBADF)
+    bad = POLLERR | POLLHUP
+    return (
+        [item for item in readers if found.get(descriptor(item), 0) & (POLLIN | bad)],
+        [item for item in writers if found.get(descriptor(item), 0) & (POLLOUT | POLLERR)],
+        [],
+    )
