@@ -25,7 +25,6 @@ _REDIRECTION: Final = re.compile(r"^(\d?>|&>|\d>&\d)")
 #: Commands that prepare a device or caches which are new for each script here.
 _NEEDLESS: Final = {
     ("ip", "tcp_metrics"),
-    ("ethtool", "-K"),
     ("sleep", ""),
     ("true", ""),
     ("kldstat", ""),
@@ -86,6 +85,8 @@ class Commands:
             self._shell_file(words[0])
         elif (name, argument) in _NEEDLESS or (name, "") in _NEEDLESS:
             pass
+        elif name == "ethtool" and "off" in words:
+            self.network.without_super_frames()
         elif name == "tc" and "pfifo" in words:
             pass
         elif name == "ip" and "route" in words:

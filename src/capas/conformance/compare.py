@@ -131,7 +131,7 @@ def merge(first: Seen, later: Seen) -> Seen:
     """Both as one segment: flags of the end, options and numbers of the beginning."""
     out = first.copy()
     out.data = first.data + later.data
-    out.flags |= later.flags & (FIN | PSH)
+    out.flags = out.flags & ~(FIN | PSH) | later.flags & (FIN | PSH)
     out.time = later.time
     out.problem = first.problem or later.problem
     return out

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The host under test, the raw link the script speaks over, and the driver that moves time.
 
-The link has an IP medium and no offloads: what the stack sends comes out packet by packet, with all
-checksums in place, and the runner joins segments to the size a script expects.
+The link has an IP medium.  Under Linux's manners it takes super-frames, as the test device of a
+kernel does, and scripts see them whole; the runner joins what comes out smaller than a script
+expects, unless the script asks for strict segments.
 """
 
 from collections import deque
@@ -11,7 +12,8 @@ from typing import Final, final
 
 from capas.base.clock import NEVER
 from capas.base.config import HostConfig
-from capas.base.frame import Frame
+from capas.base.checksum import checksum
+from capas.base.frame import CSUM_PARTIAL, GSO_TCPV4, GSO_TCPV6, Frame
 from capas.base.rng import Rng
 from capas.conformance.segments import Seen, read
 from capas.conformance.settings import IPV6, RunSettings
@@ -21,6 +23,7 @@ from capas.sockets.driver import Driver
 from capas.transport.endpoint import Endpoint
 from capas.wire import address as addr
 
+TCP_GSO: Final = (GSO_TCPV4, GSO_TCPV6)
 _STEPS: Final = 1_000_000  # turns without time moving on: the stack spins
 
 
@@ -28,15 +31,25 @@ _STEPS: Final = 1_000_000  # turns without time moving on: the stack spins
 class ScriptLink(Link):
     """Everything the stack transmits lands in ``sent``."""
 
-    def __init__(self, mtu: int) -> None:
-        self.caps = LinkCaps(mtu, Medium.IP)
+    def __init__(self, mtu: int, super_frames: bool) -> None:
+        self.caps = LinkCaps(mtu, Medium.IP, super_frames, TCP_GSO if super_frames else ())
         self.sink: FrameSink | None = None
         self.sent: deque[Seen] = deque()
         self.now: int = 0
 
     def transmit(self, frame: Frame) -> bool:
-        self.sent.append(read(frame.data, self.now))
+        data = frame.data
+        if frame.csum == CSUM_PARTIAL:
+            # Finish the checksum as a network card would: a wrong pseudo-header sum shows.
+            at = frame.csum_start + frame.csum_offset
+            total = checksum(data[frame.csum_start :])
+            data = data[:at] + total.to_bytes(2, "big") + data[at + 2 :]
+        self.sent.append(read(data, self.now))
         return True
+
+    def without_super_frames(self) -> None:
+        """``ethtool -K tun0 tso off gso off``."""
+        self.caps = LinkCaps(self.caps.mtu, Medium.IP)
 
 
 @final
@@ -72,7 +85,7 @@ class Network:
     def __init__(self, config: HostConfig, settings: RunSettings) -> None:
         self.settings = settings
         self.driver = ScriptDriver()
-        self.link = ScriptLink(settings.mtu)
+        self.link = ScriptLink(settings.mtu, config.tcp_manners == "linux")
         config.dad_transmits = 0
         config.accept_ra = False
         self.host = Host("script", config, Rng(0x5C21))
@@ -101,6 +114,12 @@ class Network:
             if host.next_deadline() > now and not host.tcp.dirty:
                 return
         raise AssertionError("the stack never comes to rest")
+
+    def without_super_frames(self) -> None:
+        """The device stops taking super-frames."""
+        self.link.without_super_frames()
+        self.interface.caps = self.link.caps
+        self.host.net.routes.changed()
 
     def inject(self, packet: bytes) -> None:
         """A packet arrives from the script."""

@@ -124,19 +124,19 @@ class Runner:
         else:
             self._advance(start)
             self._check_time(start, start, self.network.now, "the event could only happen")
-            self._act(event, action)
+            self._act(event, action, start)
         self.last_event = max(start, self.last_event) if event.time.kind != ast.ANY else (
             self.network.now
         )  # fmt: skip
 
-    def _act(self, event: Event, action: ast.Action) -> None:
+    def _act(self, event: Event, action: ast.Action, start: int) -> None:
         if isinstance(action, ast.Packet):
             self.exchange.inject(action)
             if self.pending is not None:
                 self._resume(self.pending)
         elif isinstance(action, SystemCall):
             try:
-                self._call(event, action)
+                self._call(event, action, start)
             except Failed as failure:
                 if not self.settings.calls_not_fatal:
                     raise
@@ -185,15 +185,14 @@ class Runner:
 
     # -- system calls -----------------------------------------------------------------------------
 
-    def _call(self, event: Event, call: SystemCall) -> None:
+    def _call(self, event: Event, call: SystemCall, start: int) -> None:
         if self.pending is not None:
             self._finish_pending(self.pending)
-        if call.end >= 0 and event.time.kind == ast.ABSOLUTE:
-            finish = call.end
-        elif call.end >= 0:
-            finish = self.network.now + call.end
-        else:
-            finish = -1
+        finish = -1
+        if call.end >= 0:
+            # The end counts from where the beginning counts from.
+            relative = event.time.kind == ast.RELATIVE
+            finish = call.end + (start - event.time.start if relative else 0)
         running = self.calls.start(call)
         pending = Pending(event, call, running, NEVER, finish)
         self.pending = pending

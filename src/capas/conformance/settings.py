@@ -51,6 +51,12 @@ class RunSettings:
     calls_not_fatal: bool = False
 
 
+def default_addresses(version: str) -> tuple[bytes, bytes]:
+    """The local and the remote address of a script that names none."""
+    local, remote, _ = _DEFAULTS[version]
+    return addr.parse(local), addr.parse(remote)
+
+
 def run_settings(script: Script, version: str, mtu: int = 0) -> RunSettings:
     """The settings of ``script`` when run over ``version`` (one of `VERSIONS`)."""
     local, remote, default_mtu = _DEFAULTS[version]

@@ -7,17 +7,21 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Final
 
+from capas.base.siphash import siphash
 from capas.conformance.ast import Script
 from capas.conformance.errors import Failed, NotApplicable, ScriptError
 from capas.conformance.parser import parse
 from capas.conformance.runner import run
-from capas.conformance.settings import IPV6, VERSIONS, versions
+from capas.conformance.settings import IPV4, IPV6, VERSIONS, default_addresses, versions
 from capas.host.profiles import PROFILES
 
 PASS: Final = "pass"
 FAIL: Final = "fail"
 NOT_APPLICABLE: Final = "not-applicable"
 ERROR: Final = "error"  # the script is bad
+
+#: The key that the Linux suite's defaults give to Fast Open (four little-endian words).
+_FASTOPEN_KEY: Final = b"".join(bytes((value,)) * 4 for value in (0xA1, 0xB2, 0xC3, 0xD4))
 
 #: What ``#ifdef`` knows, by profile.
 _DEFINED: Final = {"linux": ("linux", "Linux"), "freebsd": ("FreeBSD",)}
@@ -76,20 +80,19 @@ def check(
     except OSError as error:
         return Verdict(name, ERROR, f"cannot be read: {error.strerror}", category)
     try:
-        first = parse(name, text, _DEFINED[profile], defines)
-        wanted = versions(first)
+        scripts = _parse_versions(name, text, profile, defines)
     except ScriptError as error:
         return Verdict(name, ERROR, str(error), category, line=error.line)
     except NotApplicable as error:
         return Verdict(name, NOT_APPLICABLE, str(error), category)
     if only:
-        wanted = tuple(version for version in wanted if version == only)
-        if not wanted:
+        scripts = {version: script for version, script in scripts.items() if version == only}
+        if not scripts:
             return Verdict(name, NOT_APPLICABLE, f"the script is not for {only}", category)
     result = Verdict(name, PASS, "", category)
     applicable = 0
-    for version in wanted:
-        one = _check_version(first, category, profile, version, pcap_directory)
+    for version, script in scripts.items():
+        one = _check_version(script, category, profile, version, pcap_directory)
         for setting in one.unknown_settings:
             if setting not in result.unknown_settings:
                 result.unknown_settings.append(setting)
@@ -106,6 +109,30 @@ def check(
     else:
         result.reason = result.version = ""
     return result
+
+
+def _parse_versions(
+    name: str, text: str, profile: str, defines: dict[str, str] | None
+) -> dict[str, Script]:
+    """The script for each IP version it is meant for, with that version's definitions."""
+    defined = _DEFINED[profile]
+    ours = {v: {**_definitions(v, profile), **(defines or {})} for v in VERSIONS}
+    first = parse(name, text, defined, ours[VERSIONS[0]])
+    return {v: parse(name, text, defined, ours[v]) for v in versions(first)}
+
+
+def _definitions(version: str, profile: str) -> dict[str, str]:
+    """What Google's own runner defines for each IP version."""
+    if profile != "linux":
+        return {}
+    local, remote = default_addresses(version)
+    cookie = siphash(_FASTOPEN_KEY, remote + local).to_bytes(8, "little").hex()
+    v4 = version == IPV4
+    common = {"TFO_COOKIE": cookie, "CMSG_LEVEL_IP": "SOL_IP" if v4 else "SOL_IPV6"}
+    common["CMSG_TYPE_RECVERR"] = "IP_RECVERR" if v4 else "IPV6_RECVERR"
+    if version != IPV6:
+        common["CODE"] = "host_unreachable"
+    return common
 
 
 def _check_version(
