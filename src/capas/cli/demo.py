@@ -52,10 +52,23 @@ _STEPS: Final = {
     metavar="R",
     help="Of the client's link, such as 2Mbit.",
 )
-@click.option("--pcap", metavar="FILE", help="Write what passed every port to FILE (pcapng).")
+@click.option("--pcap", metavar="FILE", help="Write what passed the client's port (pcapng).")
+@click.option(
+    "--every-port",
+    is_flag=True,
+    help="With --pcap: all ports of the world; readers then meet each packet at every hop.",
+)
 @json_option
 @reports_errors
-def command(seed: int, loss: str, delay: str, rate: str, pcap: str | None, as_json: bool) -> int:
+def command(
+    seed: int,
+    loss: str,
+    delay: str,
+    rate: str,
+    pcap: str | None,
+    every_port: bool,
+    as_json: bool,
+) -> int:
     """Bring an internet up in virtual time, use it, and tell what happened in each layer.
 
     A client behind a slow, lossy link, two routers, and a web, a mail and a DNS server, all
@@ -66,9 +79,16 @@ def command(seed: int, loss: str, delay: str, rate: str, pcap: str | None, as_js
     started = time.perf_counter()
     from capas.cli.demo_world import Story
 
-    link = (_quantity(loss), _quantity(delay), _quantity(rate))
+    options: dict[str, Any] = {
+        "seed": seed,
+        "loss": _quantity(loss),
+        "delay": _quantity(delay),
+        "rate": _quantity(rate),
+        "pcap": pcap,
+        "every_port": every_port,
+    }
     if as_json:
-        story = Story(seed=seed, loss=link[0], delay=link[1], rate=link[2], pcap=pcap)
+        story = Story(**options)
         with story.world:
             story.run()
             report = finish(story, started)
@@ -88,13 +108,13 @@ def command(seed: int, loss: str, delay: str, rate: str, pcap: str | None, as_js
         out.print(f"  {mark(ok)} [bold]{_STEPS[step]:<20}[/] ", end="")
         out.print(line, markup=False)
 
-    story = Story(seed=seed, loss=link[0], delay=link[1], rate=link[2], pcap=pcap, told=told)
+    story = Story(**options, told=told)
     with story.world:
         story.run()
         report = finish(story, started)
         tell(out, story, report)
     out.print(f"  The same again: capas demo --seed {seed}", style="dim", end="")
-    out.print(f"; every frame is in {pcap}\n" if pcap else "; --pcap FILE keeps every frame\n")
+    out.print(f"; the frames are in {pcap}\n" if pcap else "; --pcap FILE keeps the frames\n")
     return 0 if report["ok"] else 1
 
 

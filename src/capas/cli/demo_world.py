@@ -25,6 +25,7 @@ from capas.application.resolver import StubResolver
 from capas.cli.observe import Recorder
 from capas.host.host import Host
 from capas.link.link import Medium
+from capas.sim.capture import WorldCapture
 from capas.sim.units import Chance, Rate, Time
 from capas.sim.world import World
 from capas.sockets.current import context_of
@@ -49,6 +50,7 @@ class Story:
         delay: Time = "20ms",
         rate: Rate = "10Mbit",
         pcap: str | None = None,
+        every_port: bool = False,
         told: Callable[[str, bool, str], object] = lambda step, ok, line: None,
     ) -> None:
         self.world = World(seed=seed)
@@ -58,9 +60,13 @@ class Story:
         self.page = web.page(PAGE)
         self.inbox = mail.MemoryStore()
         try:
-            if pcap is not None:
+            if pcap is not None and every_port:
                 self.world.capture(pcap)
             self._build(loss, delay, rate)
+            if pcap is not None and not every_port:
+                capture = WorldCapture(pcap, seed, self.world.driver.epoch)
+                self.world.captures.append(capture)
+                capture.add_host(self.client)
         except BaseException:
             self.world.close()
             raise

@@ -94,7 +94,7 @@ class Half:
 
     def lost(self, shortest: int) -> list[tuple[int, int]]:
         """(time sent, relative seq) of each packet with sequence space that never arrived."""
-        missing = []
+        missing: list[tuple[int, int]] = []
         for seq, times in self.sent.items():
             left = list(times)
             for when in self.arrived.get(seq, ()):

@@ -5,8 +5,8 @@ from typing import Any
 
 from capas.cli.account import Account, LinkRow
 from capas.cli.observe import Recorder
+from capas.sim.direction import Direction
 from capas.sim.units import chance, time_ns
-from capas.sim.wire import Direction
 from capas.sim.world import World
 
 
