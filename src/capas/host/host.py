@@ -85,7 +85,7 @@ class Host:
             ip.protocols[PROTOCOL_UDP] = self.udp
         self._again = _Again()
         self.loopback: Loopback = Loopback()
-        self.attach(self.loopback, name="lo")
+        self.attach(self.loopback, name="lo", addresses=("127.0.0.1/8", "::1/128"))
         if trace is not None:
             self.set_trace(trace)
 
