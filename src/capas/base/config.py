@@ -111,3 +111,27 @@ class HostConfig:
     tcp_fastopen: int = 1  # 1 client, 2 server, 3 both (Linux bits)
     tcp_abort_on_overflow: bool = False
     tcp_option_order: str = "linux"  # order of SYN options: "linux" or "freebsd"
+    # -- TCP manners that tell one stack from another (capas.host.profiles) -----------------------
+    tcp_manners: str = "linux"  # "linux" or "freebsd": what no single setting below says
+    tcp_hystart: str = "rfc9406"  # CUBIC's way out of slow start: "rfc9406", "linux", "off"
+    tcp_rto_whole_floor: bool = False  # rto_min under the whole RTO instead of its variance term
+    tcp_round_receive_buffer: bool = False  # round it up to whole segments after the handshake
+    tcp_buffer_doubling: bool = True  # SO_RCVBUF and SO_SNDBUF count overhead (man 7 socket)
+    tcp_dsack: bool = True  # send D-SACK blocks, RFC 2883
+    tcp_frto: bool = True  # F-RTO, RFC 5682
+    tcp_limited_transmit: bool = True  # RFC 3042
+    tcp_insecure_rst: bool = False  # any RST in the window kills (RFC 793 instead of RFC 5961)
+    tcp_insecure_syn: bool = False  # any SYN in the window kills
+    tcp_drop_synfin: bool = False  # ignore SYN+FIN
+    tcp_blackhole: int = 0  # closed ports: 0 reset, 1 silent to SYN, 2 silent
+    tcp_icmp_may_reset: bool = True  # hard ICMP errors end a connection in SYN-SENT
+    tcp_connect_timeout: int = 0  # ns for the whole handshake, 0: by tcp_syn_retries
+    tcp_notsent_lowat: int = 0xFFFFFFFF  # default of TCP_NOTSENT_LOWAT, bytes
+    tcp_min_tso_segs: int = 2  # segments of the smallest super-frame worth waiting for
+    tcp_tso_win_divisor: int = 3  # defer super-frames smaller than this part of the window
+    tcp_advmss: int = 0  # MSS option to announce, 0: from the route's MTU
+    tcp_fastopen_key: str = ""  # hexadecimal, groups joined by "-"; "": random
+    tcp_fastopen_cookies: bool = True  # ask for and demand cookies
+    tcp_ecn_retries: int = 2  # SYNs with ECN flags before falling back (RFC 3168 §6.1.1.1)
+    tcp_default_mss: int = 536  # without an MSS option, RFC 9293 §3.7.1
+    tcp_default_mss6: int = 1220

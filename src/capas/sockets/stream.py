@@ -281,6 +281,9 @@ class StreamDescription(Description):
     def default_buffer(self, name: str) -> int:
         """Linux's tcp_rmem and tcp_wmem."""
         config = self.host.config
+        if self.connection is not None and config.tcp_round_receive_buffer:
+            rx, tx = self.connection.rx, self.connection.tx
+            return rx.limit if name == "receive_buffer" else tx.limit
         return config.tcp_receive_buffer if name == "receive_buffer" else config.tcp_send_buffer
 
     def apply(self, name: str, value: int) -> None:

@@ -95,6 +95,7 @@ class TcpConnection:
         mss = path.max_segment()
         self.tx: Sender = Sender(iss, mss, config.tcp_send_buffer, config.tcp_send_buffer_max)
         self.rx: Receiver = Receiver(config.tcp_receive_buffer, config.tcp_receive_buffer_max)
+        self.rx.eager = config.tcp_manners == "freebsd"
         self.board: Scoreboard = Scoreboard()
         self.rtt: RttEstimator = RttEstimator(
             config.tcp_rto_initial, config.tcp_rto_min, config.tcp_rto_max

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Final
 
 from capas.base.clock import MS
 from capas.base.seq import M32
-from capas.transport.tcp.receiver import Receiver
 from capas.wire import tcp_options
 from capas.wire.tcp import ACK, CWR, ECE, SYN, Segment
 
@@ -32,10 +31,17 @@ def window_shift(config: "HostConfig", limit: int) -> int:
     return shift
 
 
-def initial_receive_window(rx: Receiver, mss: int) -> int:
-    """The window a SYN offers: whole segments, unscaled."""
-    wnd = min(rx.limit, MAX_WINDOW)
-    return wnd - wnd % mss if wnd > mss else wnd
+def initial_receive_window(c: "TcpConnection", mss: int) -> int:
+    """The window a SYN offers, unscaled.
+
+    Linux sets half of the buffer aside for overhead and offers whole segments; FreeBSD offers the
+    buffer.
+    """
+    limit = c.rx.limit
+    if c.config.tcp_manners == "freebsd":
+        return min(limit, MAX_WINDOW)
+    space = limit >> 1
+    return min(space - space % mss if space > mss else space, MAX_WINDOW)
 
 
 def ts_now(c: "TcpConnection", now: int) -> int:
@@ -76,7 +82,7 @@ def send_syn(c: "TcpConnection", now: int) -> None:
     options = tcp_options.syn_options(
         mss, shift, sack_ok, ts_val, ts_ecr, None, config.tcp_option_order
     )
-    wnd = initial_receive_window(rx, mss)
+    wnd = initial_receive_window(c, mss)
     if tx.snd_nxt == tx.iss:
         tx.snd_nxt = tx.iss + 1
         c.board.sent(tx.iss, tx.iss + 1, now, 0)
@@ -112,7 +118,7 @@ def take_syn(c: "TcpConnection", seg: Segment, now: int) -> None:
         neg.ecn_ok = config.tcp_ecn != 0 and seg.flags & (ECE | CWR) == ECE | CWR
     default = DEFAULT_MSS4 if len(c.path.remote) == 4 else DEFAULT_MSS6
     neg.peer_mss = max(seg.mss, 64) if seg.mss > 0 else default  # Linux TCP_MIN_MSS-like floor
-    rx.start(seg.seq, initial_receive_window(rx, advertised_mss(c)))
+    rx.start(seg.seq, initial_receive_window(c, advertised_mss(c)))
     if neg.wscale_ok:
         tx.snd_wscale = seg.wscale
         rx.rcv_wscale = window_shift(config, rx.limit)
@@ -131,6 +137,8 @@ def take_syn(c: "TcpConnection", seg: Segment, now: int) -> None:
 def established(c: "TcpConnection") -> None:
     """The handshake is complete: how many acknowledgements to send at once."""
     rx = c.rx
+    if c.config.tcp_round_receive_buffer and rx.limit > c.tx.mss:
+        rx.limit = -(-rx.limit // c.tx.mss) * c.tx.mss
     rx.quick = max(2, min(16, rx.window() // (2 * max(c.tx.mss, 1))))
     if c.neg.ecn_ok:
         c.counters.add("tcp.ecn_negotiated")

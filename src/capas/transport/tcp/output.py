@@ -158,8 +158,8 @@ def retransmit(c: "TcpConnection", record: "Record", allowed: int, now: int) -> 
         board.split(record, record.seq + limit)
     n = min(record.end, tx.queue_end) - record.seq
     flags = FIN if record.end > tx.queue_end else 0
-    if record.end == tx.queue_end or flags:
-        flags |= PSH if n else 0
+    if (record.end == tx.queue_end or flags or n > tx.mss) and n:
+        flags |= PSH
     size = record.end - record.seq
     if c.recovery.retrans_stamp < 0:
         c.recovery.retrans_stamp = ts_now(c, now)
@@ -249,6 +249,8 @@ def _send_run(c: "TcpConnection", n: int, last: bool, flight: int, now: int) -> 
         if tx.fin_queued:
             flags |= FIN
             end += 1
+    elif n > tx.mss:
+        flags = PSH  # as Linux, so that the receiver passes a super-frame up at once
     if n % tx.mss:
         tx.small_end = end
     c.board.sent(seq, end, now, flight)

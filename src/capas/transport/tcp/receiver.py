@@ -113,6 +113,7 @@ class Receiver:
         "buffered",
         "chunks",
         "dsack",
+        "eager",
         "fin_seq",
         "irs",
         "last_ack_sent",
@@ -135,6 +136,7 @@ class Receiver:
         self.rcv_wscale: int = 0
         self.limit: int = limit
         self.auto_max: int = auto_max  # 0: the user fixed the buffer
+        self.eager: bool = False  # any gain moves the right edge (FreeBSD)
         self.buffered: int = 0
         self.chunks: deque[bytes] = deque()
         self.ooo: OutOfOrder | None = None
@@ -172,7 +174,7 @@ class Receiver:
         """
         edge = self.rcv_nxt + self.limit - self.buffered
         gain = edge - self.rcv_adv
-        if gain > 0 and (gain >= self.rcv_mss or gain * 2 >= self.limit):
+        if gain > 0 and (self.eager or gain >= self.rcv_mss or gain * 2 >= self.limit):
             scale = self.rcv_wscale
             # Rounded up, so that what the scaled field loses does not pull the edge back.
             wnd = (edge - self.rcv_nxt + (1 << scale) - 1) >> scale
