@@ -4,8 +4,9 @@
 While at least one world runs, the functions of ``time`` and the classes of ``datetime`` are
 replaced by ones that ask which world the calling *thread* belongs to, and give the real time to
 threads that belong to none.  Names that modules took by ``from time import ...`` are found and
-replaced too, except in modules that wait on real locks.  When the last world stops running all is as before, also
-after an exception; a stand-in that somebody kept goes on working and tells the real time.
+replaced too, except in modules that wait on real locks.  When the last world stops running all is
+as before, also after an exception; a stand-in that somebody kept goes on working and tells the real
+time.
 """
 
 import datetime

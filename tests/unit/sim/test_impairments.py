@@ -33,6 +33,7 @@ def test_a_gap_hits_with_its_probability(p):
     assert abs(hits - n * p) <= spread(p, n)
 
 
+@pytest.mark.slow
 @given(st.floats(0, 1), st.lists(st.integers(1, 50), max_size=30), st.integers(0, 99))
 def test_a_gap_is_the_same_for_trains_and_packets(p, trains, seed):
     one, other = Gap(p), Gap(p)
@@ -60,6 +61,7 @@ def test_bernoulli_loss():
     assert len(bench.b.frames) == 5000 - bench.counts.lost
 
 
+@pytest.mark.slow
 def test_gilbert_elliott_loses_in_bursts():
     bench = Bench(loss=0)
     bench.up.set_stages([stage := GilbertElliott(0.01, 0.2)])

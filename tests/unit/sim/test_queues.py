@@ -35,6 +35,7 @@ class Plain(Queue):
         return len(self.inner)
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.tuples(st.integers(0, 3000), st.integers(60, 1500)), min_size=1, max_size=80),
     st.integers(1, 6),
@@ -84,6 +85,7 @@ def overload(queue, *, ecn=0, seconds=5, load=1.5, ports=(1000,)):
     return bench, delays
 
 
+@pytest.mark.slow
 @pytest.mark.rfc("8289", "5")
 def test_codel_drops_from_a_standing_queue_but_not_from_a_burst():
     bench, delays = overload(CoDel(packets=100_000), load=1.02, seconds=20)
@@ -97,6 +99,7 @@ def test_codel_drops_from_a_standing_queue_but_not_from_a_burst():
     assert burst.counts.queue_drops == 0
 
 
+@pytest.mark.slow
 @pytest.mark.rfc("8289", "5")
 def test_codel_marks_instead_of_dropping():
     bench, _ = overload(CoDel(packets=100_000), ecn=2, load=1.02, seconds=20)
@@ -150,6 +153,7 @@ def test_fq_codel_takes_any_bytes(data):
     assert queue.dequeue(0).data == data
 
 
+@pytest.mark.slow
 @pytest.mark.rfc("2309", "3")
 def test_red_drops_more_the_longer_the_queue():
     rates = []
