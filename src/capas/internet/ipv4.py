@@ -186,8 +186,7 @@ class Ipv4:
             length += len(piece)
         shared = self.shared
         interface = route.interface
-        if ttl == 0:
-            ttl = 1 if 224 <= dst[0] <= 239 else shared.config.default_ttl
+        ttl = ttl or (1 if 224 <= dst[0] <= 239 else shared.config.default_ttl)
         ident = 0 if df else self.next_ident(dst)  # RFC 6864 §4.1: atomic ones need none
         if offload is None or offload.gso_size == 0:
             mtu = route.mtu

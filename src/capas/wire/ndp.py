@@ -163,7 +163,7 @@ def _domains(data: bytes) -> tuple[str, ...] | None:
         if size > 63 or at + size > n:
             return None
         label = data[at : at + size]
-        if not label.isascii() or b"." in label:
+        if any(not 0x21 <= c < 0x7F or c == 0x2E for c in label):
             return None
         labels.append(label.decode("ascii"))
         at += size
