@@ -75,8 +75,9 @@ class ErrorsIn:
         """An ICMPv4 error or redirect with a good checksum."""
         shared = self._shared
         quoted = message.body
-        header = (quoted[0] & 15) * 4 if quoted else 0
-        if len(quoted) < 20 or quoted[0] >> 4 != 4 or header < 20 or len(quoted) < header + 8:
+        header = (quoted[0] & 15) * 4 if len(quoted) >= 20 else 0
+        length = quoted[2] << 8 | quoted[3] if header else 0
+        if header < 20 or quoted[0] >> 4 != 4 or len(quoted) < min(max(length, header), header + 8):
             shared.drop(now, "icmp.bad_quote", "RFC 1122 §3.2.2")
             return
         src, dst = quoted[12:16], quoted[16:20]
@@ -110,7 +111,7 @@ class ErrorsIn:
             message.rest[0] if kind == kinds.PARAMETER_PROBLEM else 0,
             frame.data[l3 + 8],
         )
-        self._dispatch(error, quoted[2] << 8 | quoted[3], now)
+        self._dispatch(error, length, now)
 
     @staticmethod
     def _kind4(message: Message) -> tuple[int, int]:
@@ -132,7 +133,8 @@ class ErrorsIn:
         """An ICMPv6 error with a good checksum."""
         shared = self._shared
         quoted = message.body
-        if len(quoted) < 48 or quoted[0] >> 4 != 6:
+        length = 40 + (quoted[4] << 8 | quoted[5]) if len(quoted) >= 40 else 48
+        if len(quoted) < min(length, 48) or quoted[0] >> 4 != 6:
             shared.drop(now, "icmp.bad_quote", "RFC 4443 §2.4")
             return
         src, dst = quoted[8:24], quoted[24:40]
@@ -168,7 +170,7 @@ class ErrorsIn:
             message.word if message.type == wire.PARAMETER_PROBLEM6 else 0,
             frame.data[l3 + 7],
         )
-        self._dispatch(error, 40 + (quoted[4] << 8 | quoted[5]), now)
+        self._dispatch(error, length, now)
 
     @staticmethod
     def _kind6(message: Message) -> int:
