@@ -133,7 +133,9 @@ class CapasEventLoop(asyncio.SelectorEventLoop):
 
     # -- threads ----------------------------------------------------------------------------------
 
-    def run_in_executor(self, executor: Executor | None, func: Any, *args: Any) -> Any:
+    def run_in_executor(  # type: ignore[override]
+        self, executor: Executor | None, func: Any, *args: Any
+    ) -> Any:
         """In virtual time ``func`` runs as a program of the world, whatever the executor."""
         host = current_host()
         call = partial(func, *args)

@@ -29,7 +29,7 @@ def run_on(host: Host, main: Main[T], *, debug: bool | None = None) -> T:
             stack.enter_context(driver.activate())
             stack.enter_context(modules.installed())
         stack.enter_context(use_host(host))
-        coroutine = main if asyncio.iscoroutine(main) else main()  # type: ignore[operator]
+        coroutine = main if asyncio.iscoroutine(main) else main()
         runner = asyncio.Runner(debug=debug, loop_factory=lambda: CapasEventLoop(driver))
         try:
             stack.enter_context(runner)

@@ -8,22 +8,37 @@ to what it starts.  Outside any host Python's own sockets are meant.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import Context, ContextVar, copy_context
-from typing import Final
+from typing import Final, final
 
 from capas.errors import ConfigurationError
 from capas.host.host import Host
 
-_CURRENT: Final[ContextVar[Host | None]] = ContextVar("capas_host", default=None)
+
+@final
+class _Default:
+    """The host of code whose context names none; itself the mark of such contexts."""
+
+    host: Host | None = None
+
+
+_DEFAULT: Final = _Default()
+_CURRENT: Final[ContextVar[Host | _Default | None]] = ContextVar("capas_host", default=_DEFAULT)
 
 
 def current_host() -> Host | None:
     """The host the running code is on; None: this machine."""
-    return _CURRENT.get()
+    host = _CURRENT.get()
+    return host.host if isinstance(host, _Default) else host
+
+
+def set_default_host(host: Host | None) -> None:
+    """The host of all code whose context names none, threads included; None: this machine."""
+    _DEFAULT.host = host
 
 
 def require_host() -> Host:
     """The current host; ConfigurationError if there is none."""
-    host = _CURRENT.get()
+    host = current_host()
     if host is None:
         raise ConfigurationError(
             "no current host: run this by capas.run(...), or inside `with capas.use_host(host):`"

@@ -52,7 +52,7 @@ class _Kind(type):
         return super().__subclasscheck__(subclass)
 
 
-class DispatchingSocket(real_socket, metaclass=_Kind):
+class DispatchingSocket(real_socket, metaclass=_Kind):  # type: ignore[valid-type,misc]
     """What ``socket.socket`` is while installed; calling it makes a socket of the current host."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:

@@ -31,7 +31,7 @@ _NUMERICSERV: Final = int(getattr(std, "AI_NUMERICSERV", 0x400))
 _SIZES: Final = {int(std.AF_INET): 4, int(std.AF_INET6): 16}
 
 #: (type, protocol) in the order glibc answers
-_KINDS: Final = (
+_KINDS: Final[tuple[tuple[std.SocketKind, int, str], ...]] = (
     (std.SOCK_STREAM, 6, "tcp"),
     (std.SOCK_DGRAM, 17, "udp"),
     (std.SocketKind(3), 0, ""),  # SOCK_RAW

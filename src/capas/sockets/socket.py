@@ -10,7 +10,8 @@ import errno
 import operator
 import socket as std
 from collections.abc import Iterable
-from typing import IO, Any, Final
+from functools import partial
+from typing import Any, Final
 
 from capas.host.host import Host
 from capas.sockets import addresses, options, resolver
@@ -140,10 +141,8 @@ class Socket(Handle):
         deadline = -1 if self._timeout == 0 else self._deadline()
         sent = 0
         while True:
-            rest = view[sent:]
-            sent += self._retry(
-                lambda rest=rest: description.send(rest, flags, None, []), WRITE, flags, deadline
-            )
+            send = partial(description.send, view[sent:], flags, None, [])
+            sent += self._retry(send, WRITE, flags, deadline)
             if sent >= len(view):
                 return
 
@@ -172,7 +171,7 @@ class Socket(Handle):
         to = None if address is None else self._parse(address, "sendmsg")
         return self._send(data, flags, to, ancillary)
 
-    def sendfile(self, file: IO[bytes], offset: int = 0, count: int | None = None) -> int:
+    def sendfile(self, file: Any, offset: int = 0, count: int | None = None) -> int:
         """Send a file by reading it."""
         return self._sendfile_use_send(file, offset, count)  # type: ignore[attr-defined,no-any-return]
 
@@ -188,11 +187,9 @@ class Socket(Handle):
         deadline = -1 if self._timeout == 0 else self._deadline()
         parts: list[bytes] = []
         while limit:
-            left = limit
+            receive = partial(self.description.receive, limit, flags)
             try:
-                part = self._retry(
-                    lambda left=left: self.description.receive(left, flags), READ, flags, deadline
-                ).data
+                part = self._retry(receive, READ, flags, deadline).data
             except OSError:
                 if parts:
                     break

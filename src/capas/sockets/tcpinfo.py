@@ -37,16 +37,21 @@ def pack(info: TcpInfo | None, listening: bool = False) -> bytes:
     """The bytes getsockopt(TCP_INFO) fills in; all zero but the state without a connection."""
     if info is None:
         return bytes((10 if listening else 7,)) + bytes(_LAYOUT.size - 1)
-    mss = max(info.snd_mss, 1)
+    return _LAYOUT.pack(*_small(info), *_path(info), *_totals(info))
+
+
+def _micros(time: int) -> int:
+    return _u32(time // US)
+
+
+def _segments(info: TcpInfo, size: int) -> int:
+    return _u32(-(-size // max(info.snd_mss, 1)))
+
+
+def _small(info: TcpInfo) -> tuple[int, ...]:
+    """The eight octets in front, tcpi_state to the bit fields."""
     options = info.ts_ok | info.sack_ok << 1 | info.wscale_ok << 2 | info.ecn_ok << 3
-
-    def segments(size: int) -> int:
-        return _u32(-(-size // mss))
-
-    def micros(time: int) -> int:
-        return _u32(time // US)
-
-    return _LAYOUT.pack(
+    return (
         _STATES[info.state],
         info.ca_state & 0xFF,
         min(info.retransmits, 255),
@@ -55,50 +60,50 @@ def pack(info: TcpInfo | None, listening: bool = False) -> bytes:
         options,
         (info.snd_wscale & 15) | (info.rcv_wscale & 15) << 4,
         0,
-        micros(info.rto),
-        micros(info.ato),
+    )
+
+
+def _path(info: TcpInfo) -> tuple[int, ...]:
+    """tcpi_rto to tcpi_total_retrans."""
+    queues = (info.unacked, info.sacked, info.lost, info.retrans)
+    return (
+        _micros(info.rto),
+        _micros(info.ato),
         info.snd_mss,
         info.rcv_mss,
-        segments(info.unacked),
-        segments(info.sacked),
-        segments(info.lost),
-        segments(info.retrans),
+        *(_segments(info, size) for size in queues),
         0,
-        0,
-        0,
-        0,
-        0,
+        *(0, 0, 0, 0),  # when something was last sent or received: not kept
         info.pmtu,
         _u32(info.rcv_wnd),
-        micros(info.rtt),
-        micros(info.rttvar),
-        segments(info.snd_ssthresh),
-        segments(info.snd_cwnd),
+        _micros(info.rtt),
+        _micros(info.rttvar),
+        _segments(info, info.snd_ssthresh),
+        _segments(info, info.snd_cwnd),
         info.rcv_mss,
         info.reordering,
         0,
         _u32(info.rcv_space),
         0,
+    )
+
+
+def _totals(info: TcpInfo) -> tuple[int, ...]:
+    """tcpi_pacing_rate to tcpi_snd_wnd."""
+    return (
         info.pacing_rate,
         (1 << 64) - 1,
         info.bytes_acked,
         info.bytes_received,
-        0,
-        0,
+        *(0, 0),  # segments out and in: not kept
         _u32(info.notsent),
-        micros(info.min_rtt),
-        0,
-        0,
+        _micros(info.min_rtt),
+        *(0, 0),
         info.delivery_rate,
-        0,
-        0,
-        0,
-        segments(info.delivered),
+        *(0, 0, 0),  # busy, limited by the window, limited by the buffer
+        _segments(info, info.delivered),
         0,
         info.bytes_acked,
-        0,
-        0,
-        0,
-        0,
+        *(0, 0, 0, 0),
         _u32(info.snd_wnd),
     )

@@ -203,7 +203,7 @@ class TlsSocket(std.socket):
 
     def sendfile(self, file: Any, offset: int = 0, count: int | None = None) -> int:
         """Send a file by reading it."""
-        return self._sendfile_use_send(file, offset, count)  # type: ignore[attr-defined,no-any-return]
+        return self._sendfile_use_send(file, offset, count)  # type: ignore[no-any-return]
 
     @staticmethod
     def _no_flags(flags: int, name: str) -> None:
