@@ -9,6 +9,7 @@ as before, also after an exception; a stand-in that somebody kept goes on workin
 time.
 """
 
+import copyreg
 import datetime
 import sys
 import threading
@@ -259,7 +260,27 @@ def _look_through_modules() -> None:
                 _taken.append((module, attribute, *found))
 
 
+def _reduce_date(value: datetime.date) -> Any:
+    """Pickle a genuine date under its public name, which is the stand-in's at the moment."""
+    return VirtualDate, value.__reduce__()[1]
+
+
+def _reduce_datetime(value: datetime.datetime) -> Any:
+    return VirtualDatetime, value.__reduce__()[1]
+
+
+_REDUCERS: Final[tuple[tuple[type, Any], ...]] = (
+    (_real_date, _reduce_date),
+    (_real_datetime, _reduce_datetime),
+)
+
+
 def _replace(to_virtual: bool) -> None:
+    for kind, reducer in _REDUCERS:
+        if to_virtual:
+            copyreg.dispatch_table.setdefault(kind, reducer)
+        elif copyreg.dispatch_table.get(kind) is reducer:
+            del copyreg.dispatch_table[kind]
     for module, name, real, fake in [*_STAND_INS, *_taken]:
         old, new = (real, fake) if to_virtual else (fake, real)
         if getattr(module, name, None) is old:
