@@ -76,8 +76,12 @@ class Recovery:
         self.episodes: int = 0
         self.timeouts: int = 0  # consecutive, without progress
 
-    def begin(self, phase: int, snd_una: int, snd_nxt: int, in_flight: int) -> None:
-        """Enter ``phase`` with everything up to ``snd_nxt`` outstanding."""
+    def begin(self, phase: int, snd_una: int, snd_nxt: int, in_flight: int, retrans: int) -> None:
+        """Enter ``phase`` with everything up to ``snd_nxt`` outstanding.
+
+        ``retrans`` bytes repeated in an earlier episode are still out: their stamp stays, or the
+        acknowledgements of those repairs would look like those of originals.
+        """
         self.phase = phase
         self.point = snd_nxt
         self.prr_delivered = 0
@@ -86,8 +90,9 @@ class Recovery:
         self.episodes += 1
         if phase != CWR:
             self.undo_una = snd_una
-            self.undo_bytes = 0
-            self.retrans_stamp = -1
+            self.undo_bytes = retrans
+            if not retrans:
+                self.retrans_stamp = -1
             self.dsack_seen = False
 
     def end(self) -> None:
@@ -96,7 +101,6 @@ class Recovery:
         self.dup_acks = 0
         self.reno_sacked = 0
         self.undo_una = -1
-        self.retrans_stamp = -1
 
     def prr(
         self, in_flight: int, delivered: int, lost: int, ssthresh: int, mss: int, advanced: bool
@@ -139,6 +143,8 @@ def detect(c: "TcpConnection", now: int, advanced: bool) -> None:
     if rec.phase <= CWR and board.lost > 0:
         _enter_recovery(c, now)
     elif rec.phase <= DISORDER:
+        if not board.retrans:
+            rec.retrans_stamp = -1
         disordered = board.sacked or rec.reno_sacked
         rec.phase = DISORDER if disordered else OPEN
     if (rec.phase == RECOVERY or rec.phase == CWR) and c.cc.uses_prr:
@@ -180,7 +186,7 @@ def _enter_recovery(c: "TcpConnection", now: int) -> None:
     before = c.cc.cwnd
     if rec.phase < CWR:
         c.cc.on_loss(now, flight)
-    rec.begin(RECOVERY, tx.snd_una, tx.snd_nxt, tx.snd_nxt - tx.snd_una)
+    rec.begin(RECOVERY, tx.snd_una, tx.snd_nxt, tx.snd_nxt - tx.snd_una, c.board.retrans)
     c.counters.add("tcp.fast_recovery")
     if c.trace is not None:
         first = c.board.next_lost()
@@ -199,7 +205,7 @@ def congestion_echo(c: "TcpConnection", now: int) -> None:
     if rec.phase >= CWR:
         return
     c.cc.on_ecn(now, c.tx.mss)
-    rec.begin(CWR, tx.snd_una, tx.snd_nxt, tx.snd_nxt - tx.snd_una)
+    rec.begin(CWR, tx.snd_una, tx.snd_nxt, tx.snd_nxt - tx.snd_una, c.board.retrans)
     rec.cwr_due = True
     c.counters.add("tcp.ecn_reduction")
     if c.trace is not None:
@@ -224,7 +230,7 @@ def timeout(c: "TcpConnection", now: int) -> None:
     c.cc.on_rto(now, flight)
     rec.timeouts += 1
     if rec.phase != LOSS or tx.snd_una >= rec.point:
-        rec.begin(LOSS, tx.snd_una, tx.snd_nxt, tx.snd_nxt - tx.snd_una)
+        rec.begin(LOSS, tx.snd_una, tx.snd_nxt, tx.snd_nxt - tx.snd_una, c.board.retrans)
     rec.phase = LOSS
     rec.dup_acks = 0
     rec.reno_sacked = 0
