@@ -128,7 +128,12 @@ class Socket(Handle):
     def _send(self, data: Any, flags: int, to: Address | None, ancillary: Ancillary) -> int:
         view = data if type(data) is bytes else memoryview(data).cast("B")
         description = self.description
-        return self._retry(lambda: description.send(view, flags, to, ancillary), WRITE, flags)
+        try:
+            return self._retry(lambda: description.send(view, flags, to, ancillary), WRITE, flags)
+        except BaseException:
+            if type(view) is memoryview:
+                view.release()  # the traceback would pin the caller's buffer (asyncio clears it)
+            raise
 
     def send(self, data: Any, flags: int = 0, /) -> int:
         """Send; the number of bytes taken."""
