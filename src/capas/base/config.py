@@ -132,6 +132,6 @@ class HostConfig:
     tcp_advmss: int = 0  # MSS option to announce, 0: from the route's MTU
     tcp_fastopen_key: str = ""  # hexadecimal, groups joined by "-"; "": random
     tcp_fastopen_cookies: bool = True  # ask for and demand cookies
-    tcp_ecn_retries: int = 2  # SYNs with ECN flags before falling back (RFC 3168 §6.1.1.1)
+    tcp_ecn_retries: int = 0  # SYNs with ECN flags before falling back (RFC 3168 §6.1.1.1)
     tcp_default_mss: int = 536  # without an MSS option, RFC 9293 §3.7.1
     tcp_default_mss6: int = 1220

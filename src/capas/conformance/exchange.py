@@ -10,6 +10,7 @@ from capas.conformance.errors import Failed, NotApplicable
 from capas.conformance.flow import (
     CONNECTING,
     LISTENING,
+    NEW,
     SYN_ACKED,
     SYN_RECEIVED,
     SYN_SENT,
@@ -57,6 +58,11 @@ class Exchange:
         if isinstance(packet.body, TcpPacket):
             if packet.inbound:
                 flow = self._passive(packet.body) or flow
+                if flow is not None and flow.state == NEW:
+                    settings = self.settings  # nobody listens, or not yet
+                    flow.local = settings.local, settings.bind_port
+                    flow.remote = settings.remote, self.next_port
+                    flow.remote_isn = packet.body.seq, packet.body.seq
             elif flow is not None and flow.state == CONNECTING and is_syn(packet.body):
                 flow.state = SYN_SENT
                 flow.local_isn = packet.body.seq, flow.local_isn[1]

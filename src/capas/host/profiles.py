@@ -41,6 +41,7 @@ def freebsd() -> HostConfig:
     config.tcp_time_wait = 60 * SECOND  # 2 * net.inet.tcp.msl
     config.tcp_fastopen = 0
     config.tcp_rfc1337 = False
+    config.tcp_ecn_retries = 1
     config.tcp_mtu_probing = 0
     config.port_low = 10_000
     config.port_high = 65_535

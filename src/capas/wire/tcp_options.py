@@ -103,6 +103,9 @@ def syn_options(
             out += bytes((NOP, WINDOW_SCALE, 3, wscale))
         if sack_ok:
             out += b"\x04\x02"
+        if ts:
+            while len(out) % 4 != 2:
+                out.append(NOP)
         out += ts
     else:
         if sack_ok and ts:

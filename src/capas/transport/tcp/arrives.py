@@ -214,8 +214,10 @@ def second_check_reset(c: "TcpConnection", seg: Segment, now: int) -> bool:
     """Second: RST, with RFC 5961 §3.2: exactly RCV.NXT resets, the rest of the window is asked."""
     if not seg.flags & RST:
         return True
-    if seg.seq != c.rx.rcv_nxt and not (
-        c.rx.ooo is not None and seg.seq == c.rx.ooo.ranges.ends[-1]
+    if (
+        seg.seq != c.rx.rcv_nxt
+        and not c.config.tcp_insecure_rst
+        and not (c.rx.ooo is not None and seg.seq == c.rx.ooo.ranges.ends[-1])
     ):
         closing.challenge(c, now)
         return False
@@ -244,6 +246,10 @@ def fourth_check_syn(c: "TcpConnection", seg: Segment, now: int) -> bool:
         return True
     if c.state == SYN_RECEIVED and seg.seq == c.rx.irs and seg.flags & ACK:
         return True  # the SYN-ACK of a simultaneous open
+    if c.config.tcp_insecure_syn and c.state != TIME_WAIT:
+        # RFC 793: an error; a reset for the peer.
+        closing.refuse_syn(c, seg, now)
+        return False
     closing.challenge(c, now)
     return False
 

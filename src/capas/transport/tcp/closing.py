@@ -25,10 +25,11 @@ from capas.transport.tcp.states import (
     SYN_SENT,
     TIME_WAIT,
 )
-from capas.wire.tcp import RST
+from capas.wire.tcp import ACK, FIN, RST
 
 if TYPE_CHECKING:
     from capas.transport.tcp.connection import TcpConnection
+    from capas.wire.tcp import Segment
 
 
 def shutdown(c: "TcpConnection", now: int) -> None:
@@ -125,6 +126,17 @@ def refuse(c: "TcpConnection", raw_ack: int, now: int) -> None:
     """<SEQ=SEG.ACK><CTL=RST>: an acknowledgement of something never sent."""
     c.counters.add("tcp.resets_out")
     c.path.send(raw_ack & M32, 0, RST, 0, 0, b"", (), 0, False, 0, now)
+
+
+def refuse_syn(c: "TcpConnection", seg: "Segment", now: int) -> None:
+    """A SYN in the window ends the connection, as before RFC 5961."""
+    c.counters.add("tcp.resets_out")
+    if seg.flags & ACK:
+        c.path.send(seg.ack & M32, 0, RST, 0, 0, b"", (), 0, False, 0, now)
+    else:
+        ack = (seg.seq + seg.length + 1 + (seg.flags & FIN)) & M32
+        c.path.send(0, ack, RST | ACK, 0, 0, b"", (), 0, False, 0, now)
+    fail(c, errno.ECONNRESET, now)
 
 
 def challenge(c: "TcpConnection", now: int) -> None:

@@ -219,6 +219,7 @@ class TcpConnection:
             or rx.ooo is not None
             or count > 1
             or rx.rcv_nxt - rx.last_ack_sent > rx.rcv_mss
+            or (rx.eager and rx.ack == ACK_DELAYED)  # FreeBSD: every second segment
             or quick == 1
         ):
             rx.ack = ACK_NOW

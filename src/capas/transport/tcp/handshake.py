@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from capas.base.clock import MS
 from capas.base.seq import M32
+from capas.transport.tcp import manners
 from capas.wire import tcp_options
 from capas.wire.tcp import ACK, CWR, ECE, SYN, Segment
 
@@ -72,8 +73,8 @@ def send_syn(c: "TcpConnection", now: int) -> None:
     else:
         ts_ok, sack_ok = config.tcp_timestamps, config.tcp_sack
         wscale_ok = config.tcp_window_scaling
-        if config.tcp_ecn == 1:
-            flags |= ECE | CWR
+        if config.tcp_ecn == 1 and c.recovery.timeouts <= config.tcp_ecn_retries:
+            flags |= ECE | CWR  # not on later attempts: RFC 3168 §6.1.1.1
         ts_ecr = 0
     if ts_ok:
         ts_val = ts_now(c, now)
@@ -129,6 +130,7 @@ def take_syn(c: "TcpConnection", seg: Segment, now: int) -> None:
     tx.max_wnd = max(tx.max_wnd, seg.wnd)
     tx.snd_wl1 = seg.seq
     c.update_mss(now)
+    manners.round_receive_buffer(c)
     window = max(config.tcp_initial_window, 1) * tx.mss
     c.cc.initial_window = window
     c.cc.cwnd = window
@@ -137,8 +139,6 @@ def take_syn(c: "TcpConnection", seg: Segment, now: int) -> None:
 def established(c: "TcpConnection") -> None:
     """The handshake is complete: how many acknowledgements to send at once."""
     rx = c.rx
-    if c.config.tcp_round_receive_buffer and rx.limit > c.tx.mss:
-        rx.limit = -(-rx.limit // c.tx.mss) * c.tx.mss
-    rx.quick = max(2, min(16, rx.window() // (2 * max(c.tx.mss, 1))))
+    rx.quick = 0 if manners.freebsd(c) else max(2, min(16, rx.window() // (2 * max(c.tx.mss, 1))))
     if c.neg.ecn_ok:
         c.counters.add("tcp.ecn_negotiated")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from capas.base.seq import M32, diff
 from capas.internet.types import PACKET_TOO_BIG, SOURCE_QUENCH, IcmpError
 from capas.transport.demux import make_key
-from capas.transport.tcp import closing
+from capas.transport.tcp import closing, manners
 from capas.transport.tcp.states import CLOSED, SYN_RECEIVED, SYN_SENT
 
 if TYPE_CHECKING:
@@ -44,8 +44,9 @@ def arrives(
     if error.kind == PACKET_TOO_BIG:
         _too_big(c, now)
     elif c.state in (SYN_SENT, SYN_RECEIVED) and not c.passive:
-        if error.errno:
-            closing.fail(c, _connect_errno(error.errno), now)
+        number = manners.connect_error(c, error)
+        if number:
+            closing.fail(c, _connect_errno(number), now)
     elif error.errno:
         c.life.soft_error = error.errno
 

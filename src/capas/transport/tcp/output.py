@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from capas.base.clock import SECOND
 from capas.base.seq import M32
-from capas.transport.tcp import rack
+from capas.transport.tcp import manners, rack
 from capas.transport.tcp import timers as tt
 from capas.transport.tcp.handshake import ts_now
 from capas.transport.tcp.receiver import ACK_DELAYED, ACK_NOW
@@ -112,7 +112,10 @@ def _ecn_marks(c: "TcpConnection", seq: int, n: int, flags: int) -> tuple[int, i
 
 def send_ack(c: "TcpConnection", now: int) -> None:
     """A segment without data at SND.NXT."""
-    transmit(c, c.tx.snd_nxt, 0, ACK, now)
+    if manners.acknowledgements_repeat_fin(c):
+        transmit(c, c.tx.snd_nxt - 1, 0, ACK | FIN, now)
+    else:
+        transmit(c, c.tx.snd_nxt, 0, ACK, now)
     c.counters.add("tcp.acks_out")
 
 

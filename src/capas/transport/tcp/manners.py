@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where stacks differ and no RFC decides: ``HostConfig.tcp_manners`` is "linux" or "freebsd".
+
+Kept in one place, so that the files that follow the RFCs stay readable; each question is one
+function.
+"""
+
+import errno
+from typing import TYPE_CHECKING, Final
+
+from capas.internet import types as kinds
+
+if TYPE_CHECKING:
+    from capas.internet.types import IcmpError
+    from capas.transport.tcp.connection import TcpConnection
+
+#: (family, type, code) of ICMP errors that FreeBSD takes as a refusal while connecting.
+_FREEBSD_HARD: Final = frozenset(
+    (
+        (4, 3, 2), (4, 3, 3), (4, 3, 9), (4, 3, 10), (4, 3, 13), (4, 11, 0),
+        (6, 1, 1), (6, 1, 4), (6, 3, 0), (6, 4, 1),
+    )
+)  # fmt: skip
+
+
+def freebsd(c: "TcpConnection") -> bool:
+    """Whether the host has FreeBSD's manners."""
+    return c.config.tcp_manners == "freebsd"
+
+
+def connect_error(c: "TcpConnection", error: "IcmpError") -> int:
+    """The errno with which an ICMP error ends a handshake, 0: it does not (RFC 5461 §4)."""
+    if freebsd(c):
+        family = 4 if len(error.dst) == 4 else 6
+        hard = (family, error.type, error.code) in _FREEBSD_HARD
+        return errno.ECONNREFUSED if hard and c.config.tcp_icmp_may_reset else 0
+    if error.kind == kinds.UNREACHABLE_PROTO:
+        return errno.ENOPROTOOPT
+    return error.errno
+
+
+def round_receive_buffer(c: "TcpConnection") -> None:
+    """FreeBSD makes the buffer a multiple of the segment size once that is known."""
+    rx = c.rx
+    if c.config.tcp_round_receive_buffer:
+        mss = c.tx.mss + (12 if c.neg.ts_ok else 0)
+        if rx.limit > mss:
+            rx.limit = -(-rx.limit // mss) * mss
+
+
+def acknowledgements_repeat_fin(c: "TcpConnection") -> bool:
+    """FreeBSD's bare acknowledgements carry the FIN that is not acknowledged yet."""
+    return c.fin_sent() and not c.fin_acknowledged() and freebsd(c)
