@@ -155,17 +155,18 @@ async def start(
     port: int | None = None,
     addresses: Sequence[str] = ANY,
     *,
-    wall: Wall = time.time,
+    wall: Wall | None = None,
     seed: int = 0,
 ) -> Service:
     """Serve ``name`` ("echo", "discard", "daytime" or "chargen") over TCP and UDP.
 
-    ``port`` defaults to the well-known one, ``wall`` is where daytime reads the time, ``seed``
-    where the random lengths of chargen datagrams (RFC 864) come from.
+    ``port`` defaults to the well-known one, ``wall`` is where daytime reads the time (None: the
+    program's), ``seed`` where the random lengths of chargen datagrams (RFC 864) come from.
     """
     if name not in PORTS:
         raise ValueError(f"no small service is called {name!r}; there are {', '.join(PORTS)}")
     rng = Rng(seed).stream("chargen")
+    clock = wall if wall is not None else time.time  # looked up now: a virtual world replaces it
     stream: Callable[[], asyncio.BaseProtocol]
     answer: Callable[[bytes], bytes | None]
     if name == "echo":
@@ -173,7 +174,7 @@ async def start(
     elif name == "discard":
         stream, answer = _DiscardStream, _nothing
     elif name == "daytime":
-        stream, answer = (lambda: _DaytimeStream(wall)), (lambda _: daytime_text(wall()))
+        stream, answer = (lambda: _DaytimeStream(clock)), (lambda _: daytime_text(clock()))
     else:
         stream, answer = _ChargenStream, (lambda _: PATTERN[: rng.between(1, _UDP_MOST)])
     service = Service(name, PORTS[name] if port is None else port)

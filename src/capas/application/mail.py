@@ -120,7 +120,7 @@ async def start(
     store: Store | None = None,
     hostname: str = "mail.capas.test",
     tls: Any = None,
-    wall: Callable[[], float] | None = time.time,
+    wall: Callable[[], float] | None = None,
 ) -> Service:
     """Serve mail into ``store`` (memory if None); ``tls``: an SSLContext that enables STARTTLS."""
     handler = _Handler(store if store is not None else MemoryStore(), hostname, wall)

@@ -11,15 +11,15 @@ knows where they run.  Each step returns plain data; `Story.told` hears of it as
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from email.message import EmailMessage
 from email.utils import formatdate
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import aiosmtplib
 import httpx
 
-from capas.aio.loop import new_event_loop
+from capas.aio.run import run_on, spawn
 from capas.application import diagnostics, mail, names, web
 from capas.application.resolver import StubResolver
 from capas.cli.observe import Recorder
@@ -28,10 +28,7 @@ from capas.link.link import Medium
 from capas.sim.capture import WorldCapture
 from capas.sim.units import Chance, Rate, Time
 from capas.sim.world import World
-from capas.sockets.current import context_of
 from capas.wire.address import is_link_local, text
-
-T = TypeVar("T")
 
 DOMAIN: Final = "capas.test"
 PAGE: Final = 1 << 20  # bytes of the web page
@@ -91,29 +88,22 @@ class Story:
 
     def run(self) -> bool:
         """Everything, in virtual time; whether all of it worked."""
-        loop = new_event_loop(self.world.driver)
-        try:
-            loop.run_until_complete(self._main(loop))
-        finally:
-            loop.close()
+        run_on(self.client, self._main)
         self.report["virtual_seconds"] = self.world.time
         return bool(self.report["ok"])
 
-    async def _main(self, loop: asyncio.AbstractEventLoop) -> None:
-        def on(host: Host, program: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-            return loop.create_task(program, context=context_of(host))
-
+    async def _main(self) -> None:
         wall = self.world.driver.wall
         services = [
-            await on(self.dns, names.start(self._zone())),
-            await on(self.web, web.start(pages={"/page.bin": self.page}, wall=wall)),
-            await on(self.mail, mail.start(store=self.inbox, wall=wall)),
+            await spawn(self.dns, names.start(self._zone())),
+            await spawn(self.web, web.start(pages={"/page.bin": self.page}, wall=wall)),
+            await spawn(self.mail, mail.start(store=self.inbox, wall=wall)),
         ]
         good = True
         for step in (self._resolve, self._fetch, self._send, self._ping, self._trace):
             name = step.__name__.removeprefix("_")
             try:
-                ok, line = await on(self.client, step())
+                ok, line = await step()
             except (OSError, httpx.HTTPError, aiosmtplib.SMTPException) as error:
                 ok, line = False, f"{type(error).__name__}: {error}"
             self.told(name, ok, line)

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The account of a world for people: four layers from the top down, then plots and a diagram."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal
 
 from rich import box
 from rich.console import Console, RenderableType
@@ -26,7 +27,8 @@ def _table(*columns: str, right: Sequence[str] = ()) -> Table:
     style = box.ASCII2 if plain() else box.SIMPLE_HEAD
     table = Table(box=style, pad_edge=False, show_edge=False, padding=(0, 1, 0, 1))
     for column in columns:
-        table.add_column(column, justify="right" if column in right else "left", no_wrap=True)
+        justify: Literal["left", "right"] = "right" if column in right else "left"
+        table.add_column(column, justify=justify, no_wrap=column != "settings")
     return table
 
 
@@ -214,3 +216,21 @@ def show(console: Console, parts: Iterator[RenderableType]) -> None:
     """Print the parts of one section."""
     for part in parts:
         console.print(part)
+
+
+def matrix(reached: Mapping[str, Mapping[str, float | None]]) -> Table:
+    """Who reaches whom, in milliseconds."""
+    targets = list(dict.fromkeys(name for row in reached.values() for name in row))
+    table = _table("", *targets, right=targets)
+    for source, row in reached.items():
+        cells = []
+        for target in targets:
+            rtt = row.get(target)
+            if target not in row:
+                cells.append(Text("·", style="dim"))
+            elif rtt is None:
+                cells.append(Text("lost", style="bold red"))
+            else:
+                cells.append(Text(f"{rtt:.3g}"))
+        table.add_row(source, *cells)
+    return table

@@ -135,7 +135,7 @@ async def _serve(
     services: list[Service] = []
     try:
         for wanted in serve:
-            services.append(await _start(wanted))
+            services.append(await start(wanted))
         _announce(station, serve, console)
         if ready_file is not None:
             _write_ready(Path(ready_file), station, serve)
@@ -147,13 +147,15 @@ async def _serve(
         await asyncio.sleep(0)  # their connections get a turn to say goodbye
 
 
-async def _start(wanted: Serve) -> Service:
+async def start(wanted: Serve) -> Service:
     """One server."""
     try:
         if wanted.name == "http":
             return await web.start(wanted.port, directory=wanted.path, wall=time.time)
         if wanted.name == "smtp":
-            return await mail.start(wanted.port, store=mail.MaildirStore(wanted.path))
+            return await mail.start(
+                wanted.port, store=mail.MaildirStore(wanted.path), wall=time.time
+            )
         if wanted.name == "dns":
             return await names.start(_zone(Path(wanted.path)), wanted.port)
         return await inetd.start(wanted.name, wanted.port)
