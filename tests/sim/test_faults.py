@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Faults of a world: each begins, does its harm, and ends."""
 
+import asyncio
 import socket as std
 import time
 
 import pytest
 
+from capas.aio.loop import new_event_loop
 from capas.base.clock import MS, SECOND
 from capas.errors import ConfigurationError
 from capas.sim.engine import HostNode
 from capas.sim.rules import DROP, PASS, between, deliver_in
 from capas.sim.world import World
+from capas.sockets.current import use_host
 from capas.sockets.socket import Socket
 
 
@@ -250,3 +253,52 @@ def test_matching_by_addresses():
     world.rule(wire, lambda f, now: DROP if matches(f) else seen.append(1) or PASS)
     world.run(until=0.1)
     assert len(seen) > 5
+
+
+def test_tasks_of_an_event_loop_die_with_their_host():
+    world = World(seed=2)
+    client, server = world.host("client"), world.host("server")
+    world.link(client, server, delay="1ms")
+    ends = []
+
+    async def handle(reader, writer):
+        try:
+            await reader.read(100)
+            writer.close()
+        except asyncio.CancelledError:
+            ends.append("handler")
+            writer.write(b"goodbye")
+            raise
+
+    async def serve():
+        listener = await asyncio.start_server(handle, port=80)
+        try:
+            await listener.serve_forever()
+        except asyncio.CancelledError:
+            ends.append("server")
+            raise
+
+    async def main():
+        with use_host(server):
+            first = asyncio.create_task(serve())
+        await asyncio.sleep(0.1)
+        with use_host(client):
+            reader, writer = await asyncio.open_connection("server", 80)
+            await asyncio.sleep(0.1)
+            with world.kill(server):
+                await asyncio.sleep(1)
+            assert first.cancelled()
+            with use_host(server):
+                second = asyncio.create_task(serve())
+            writer.write(b"hello?")
+            with pytest.raises(ConnectionResetError):
+                await reader.read()
+            reader, writer = await asyncio.open_connection("server", 80)
+            writer.write(b"hello")
+            assert await reader.read() == b""
+            writer.close()
+        second.cancel()
+
+    with asyncio.Runner(loop_factory=lambda: new_event_loop(world.driver)) as runner:
+        runner.run(main())
+    assert sorted(ends[:2]) == ["handler", "server"]

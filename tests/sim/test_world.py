@@ -550,3 +550,17 @@ def test_trains_and_packets_agree(loss):
         rates.append(size * 8 / world.time)
     assert max(rates) <= 10e6 * 1448 / 1514
     assert rates[0] == pytest.approx(rates[1], rel=0.05 if not loss else 0.25)
+
+
+def test_a_program_that_only_sends_takes_time():
+    world, *_ = pair(rate="1Mbit", queue=10)
+
+    def flood():
+        with Socket(std.AF_INET, std.SOCK_DGRAM) as s:
+            while True:
+                s.sendto(b"x", ("10.0.0.2", 9))
+
+    world.thread("a", flood)
+    world.run(until=0.000_005)
+    assert world.now == 5000
+    world.close()

@@ -70,6 +70,15 @@ class CapasEventLoop(asyncio.SelectorEventLoop):
         """The driver's time in seconds."""
         return self.driver.now() / SECOND
 
+    def create_task(self, coro: Any, **settings: Any) -> Any:
+        """As the standard loop; a task on a host is known to the driver."""
+        task = super().create_task(coro, **settings)
+        context = settings.get("context")
+        host = current_host() if context is None else context.run(current_host)
+        if host is not None:
+            self.driver.started(host, task)
+        return task
+
     def run_forever(self) -> None:
         """Run until `stop`; in virtual time the program's ``time`` and ``datetime`` are too."""
         with self.driver.activate():

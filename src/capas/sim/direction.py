@@ -30,6 +30,8 @@ from capas.sim.trains import ETHERNET_MINIMUM, network_offset, packets_of
 if TYPE_CHECKING:
     from capas.sim.rules import Rule
 
+FLIGHT_LIMIT: Final = 1 << 20  # frames under way in one direction; more are dropped
+
 PASS: Final = -1  # verdicts of rules; a time >= 0 means "deliver in that many ns"
 DROP: Final = -2
 TAKEN: Final = -3  # the rule keeps the frame and will `enter` it again, or not
@@ -299,6 +301,9 @@ class Direction(Timer):
     def _arrive(self, frame: Frame, when: int) -> None:
         self._seq += 1
         fifo = self._fifo
+        if len(fifo) >= FLIGHT_LIMIT:
+            self.statistics.queue_drops += 1
+            return
         if fifo and when < fifo[-1][0]:
             self.statistics.reordered += 1
             heappush(self._heap, (when, self._seq, frame))

@@ -3,20 +3,21 @@
 
 Time as programs see it moves in steps of at least 1 us: deadlines are rounded up to a whole
 microsecond, an event loop that turns again and again without time going on gets a step after some
-turns, and a program that does nothing but read the clock gets a step after some reads.  So programs
-that wait "until later than now" come through.
+turns, and a program that does nothing but read the clock or send gets a step after some calls.  So
+programs that wait "until later than now" come through.
 """
 
 import asyncio
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Final, final
+from typing import Any, Final, final
+from weakref import WeakSet
 
 from capas.base.clock import NEVER, SECOND
 from capas.errors import BlockingInLoopError, CapasError
 from capas.host.host import Host
 from capas.sim import virtual_time
-from capas.sim.engine import STEP, Engine, HostNode
+from capas.sim.engine import STEP, Engine, HostNode, task_order
 from capas.sim.process import Blocked, Process, describe
 from capas.sockets.driver import Driver
 from capas.transport.endpoint import Endpoint
@@ -25,6 +26,7 @@ from capas.transport.endpoint import Endpoint
 EPOCH: Final = 1_767_225_600 * SECOND
 _STILL_TURNS: Final = 128  # turns of an event loop at one instant before time goes on
 _STILL_READS: Final = 4096  # readings of the clock at one instant before time goes on
+_STILL_KICKS: Final = 4096  # calls into the stack at one instant before a program takes time
 _POLL_EVERY: Final = 64  # turns between looks at genuine descriptors
 
 
@@ -47,6 +49,9 @@ class SimDriver(Driver):
         self._turn_time: int = -1
         self._reads: int = 0
         self._read_time: int = -1
+        self._tasks: dict[str, WeakSet[asyncio.Task[Any]]] = {}  # by name of host
+        self._kicks: int = 0
+        self._kick_time: int = -1
 
     # -- time -----------------------------------------------------------------------------------
 
@@ -90,8 +95,16 @@ class SimDriver(Driver):
     def kick(self, host: Host) -> None:
         """Flush ``host`` before time goes on."""
         node = self.nodes.get(host.name)
-        if node is not None and node.host is host:
-            node.touch()
+        if node is None or node.host is not host:
+            return
+        node.touch()
+        clock = self.engine.clock
+        if clock.time != self._kick_time:
+            self._kick_time = clock.time
+            self._kicks = 0
+        self._kicks += 1
+        if self._kicks > _STILL_KICKS and self.engine.current is not None:
+            self.sleep(clock.time + STEP)
 
     def wait(self, endpoint: Endpoint, mask: int, deadline: int) -> int:
         """Let the world run until ``endpoint`` is ready or ``deadline`` has come."""
@@ -242,6 +255,19 @@ class SimDriver(Driver):
         name = name or getattr(function, "__qualname__", "program")
         engine = self.engine
         return Process(engine, function, name, node, self, report=report)
+
+    def started(self, host: Host, task: "asyncio.Task[Any]") -> None:
+        """Have ``task`` die with its host."""
+        self._tasks.setdefault(host.name, WeakSet()).add(task)
+
+    def kill_tasks(self, host: Host) -> int:
+        """Cancel the tasks of a host that lost power; how many there were."""
+        tasks = [task for task in self._tasks.pop(host.name, ()) if not task.done()]
+        for task in sorted(tasks, key=task_order):
+            task.cancel(f"host {host.name!r} lost power")
+        if tasks:
+            self.engine.wake()
+        return len(tasks)
 
     def run_blocking(
         self,

@@ -39,6 +39,7 @@ class HostNode(Timer):
 
     __slots__ = (
         "condition",
+        "due",
         "engine",
         "host",
         "inbox",
@@ -53,6 +54,7 @@ class HostNode(Timer):
         self.engine: Engine = engine
         self.host: Host = host
         self.touched: bool = False
+        self.due: bool = False  # a timer of the host is due
         self.condition: int = UP
         self.inbox: deque[tuple[FrameSink, Frame]] = deque()
         self.overflows: int = 0  # frames a paused host had no room for
@@ -66,7 +68,8 @@ class HostNode(Timer):
             self.engine.touched.append(self)
 
     def fire(self, now: int) -> None:
-        """The time has come."""
+        """A deadline of the host has come."""
+        self.due = True
         self.touch()
 
     def hold(self, sink: FrameSink, frame: Frame) -> bool:
@@ -85,6 +88,7 @@ class HostNode(Timer):
                 sink, frame = self.inbox.popleft()
                 frame.time = now
                 sink.receive(frame, now)
+            self.due = True
             self.touch()
             for process in self.processes:
                 process.make_runnable()
@@ -146,7 +150,8 @@ class Engine:
                 if node.condition:
                     continue
                 host = node.host
-                if host.next_deadline() <= now:
+                if node.due:
+                    node.due = False
                     host.advance(now)
                 host.flush(now)
                 for endpoint in host.take_ready():
@@ -156,6 +161,7 @@ class Engine:
                         watcher.endpoint_ready(endpoint)
                 deadline = host.next_deadline()
                 if deadline <= now:
+                    node.due = True
                     node.touch()
                 elif deadline != node.deadline:
                     self.scheduler.at(deadline, node)
@@ -191,7 +197,8 @@ class Engine:
                         " delay (a link without delay and rate, or a program that never waits)"
                     )
             self.scheduler.run_due(clock.time)
-            self.settle()
+            if self.touched:
+                self.settle()
         if self.checks:
             for check in self.checks:
                 check()
@@ -233,7 +240,7 @@ class Engine:
         ]
         loop = asyncio._get_running_loop()
         if loop is not None:
-            tasks = sorted(asyncio.all_tasks(loop), key=_task_order)
+            tasks = sorted(asyncio.all_tasks(loop), key=task_order)
             lines += [f"task {task.get_name()}: {_task_place(task)}" for task in tasks]
         return lines
 
@@ -246,7 +253,8 @@ class Engine:
         )
 
 
-def _task_order(task: "asyncio.Task[object]") -> tuple[int, str]:
+def task_order(task: "asyncio.Task[object]") -> tuple[int, str]:
+    """Sorts tasks by name, the numbered ones by number: `asyncio` keeps them in sets."""
     name = task.get_name()
     return len(name), name
 

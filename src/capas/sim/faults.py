@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from capas.host.host import Host
 from capas.sim import rules
 from capas.sim.direction import DOWN, DROP, PASS, PAUSED, UP, Direction
+from capas.sim.driver import SimDriver
 from capas.sim.engine import Engine, HostNode
 from capas.sim.rules import Applied, Matcher
 from capas.sim.wire import Wire, WirePort
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 class Faults(ABC):
     """What can go wrong in a world, on purpose; the base of `World`."""
 
+    driver: SimDriver
     engine: Engine
     names: dict[str, list[bytes]]
     ports: dict[str, list[WirePort]]
@@ -127,6 +129,9 @@ class Faults(ABC):
     def kill(self, host: "Place") -> Applied:
         """A host loses power: its programs, sockets and frames are gone, without a goodbye.
 
+        Threads of the world see `ProcessKilled`, tasks are cancelled; what they still send in their
+        ``finally`` clauses reaches nobody.
+
         The end of the fault is `restart`.
         """
         node = self.node(host)
@@ -135,6 +140,7 @@ class Faults(ABC):
         self.engine.scheduler.cancel(node)
         for process in list(node.processes):
             process.kill()
+        self.driver.kill_tasks(node.host)
         for call in list(node.killed):
             call()
 

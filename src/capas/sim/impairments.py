@@ -5,7 +5,7 @@ Loss is in `capas.sim.loss`; both kinds of `Stage` are made by `capas.sim.links`
 """
 
 from collections import deque
-from typing import final
+from typing import Final, final
 
 from capas.base.clock import Timer
 from capas.base.frame import CSUM_NONE, CSUM_PARTIAL, Frame
@@ -16,6 +16,8 @@ from capas.sim.loss import GilbertElliott, Loss
 from capas.sim.stage import GONE, SPLIT, Gap, Stage
 from capas.sim.trains import header_length, network_offset
 from capas.sim.units import Chance, Time, chance, time_ns
+
+_HELD_LIMIT: Final = 4096  # packets one `Reorder` holds; further ones keep their place
 
 
 @final
@@ -136,7 +138,7 @@ class Reorder(Stage):
 
     def packet(self, frame: Frame, when: int) -> int:
         """One packet."""
-        if self.gap.hits():
+        if self.gap.hits() and len(self._held) < _HELD_LIMIT:
             if not self.packets:
                 return when + self.hold
             held = _Held(self, frame, self.packets)

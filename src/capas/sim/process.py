@@ -22,6 +22,7 @@ from capas.transport.endpoint import ERROR, HANGUP, READ, WRITE, Endpoint, Watch
 if TYPE_CHECKING:
     from capas.sim.virtual_time import TimeSource
 
+_GRACE: Final = 1.0  # s of real time that an interrupted program has to come to a wait
 _BITS: Final = ((READ, "READ"), (WRITE, "WRITE"), (ERROR, "ERROR"), (HANGUP, "HANGUP"))
 
 
@@ -119,8 +120,13 @@ class Process(Timer):
             self._thread.start()
         else:
             self._baton.release()
-        engine.baton.acquire()
-        engine.current = before
+        try:
+            engine.baton.acquire()
+        except BaseException:  # Ctrl-C: never go on while the program still runs
+            engine.baton.acquire(timeout=_GRACE)
+            raise
+        finally:
+            engine.current = before
         if self.done:
             self._end()
 

@@ -21,6 +21,8 @@ from capas.host.host import Host
 from capas.transport.endpoint import Endpoint
 
 if TYPE_CHECKING:
+    import asyncio
+
     from capas.sockets.description import Description
 
 VIRTUAL_FD: Final = 1 << 20  # the first descriptor of ours; above any kernel's in practice
@@ -129,6 +131,9 @@ class Driver(ABC):
         """
         if endpoint.watcher is not None:
             endpoint.watcher.endpoint_ready(endpoint)
+
+    def started(self, host: Host, task: "asyncio.Task[Any]") -> None:  # noqa: B027 - as above
+        """An event loop began ``task`` on ``host``; it should end with the host."""
 
     def release(self) -> None:  # noqa: B027 - most drivers need not know
         """An event loop that called `turn` is closed."""
