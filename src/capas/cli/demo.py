@@ -95,6 +95,8 @@ def command(
         print_json(report)
         return 0 if report["ok"] else 1
 
+    from rich.markup import escape
+
     from capas.cli.render import console, mark
 
     out = console()
@@ -105,16 +107,15 @@ def command(
     out.print()
 
     def told(step: str, ok: bool, line: str) -> None:
-        out.print(f"  {mark(ok)} [bold]{_STEPS[step]:<20}[/] ", end="")
-        out.print(line, markup=False)
+        out.print(f"  {mark(ok)} [bold]{_STEPS[step]:<20}[/] {escape(line)}")
 
     story = Story(**options, told=told)
     with story.world:
         story.run()
         report = finish(story, started)
         tell(out, story, report)
-    out.print(f"  The same again: capas demo --seed {seed}", style="dim", end="")
-    out.print(f"; the frames are in {pcap}\n" if pcap else "; --pcap FILE keeps the frames\n")
+    kept = f"the frames are in {pcap}" if pcap else "--pcap FILE keeps the frames"
+    out.print(f"  The same again: --seed {seed}; {kept}\n", style="dim", markup=False)
     return 0 if report["ok"] else 1
 
 

@@ -156,7 +156,7 @@ class Story:
         }
         ok = answer.status_code == 200 and whole
         told = f"{answer.status_code}, {len(answer.content):,} bytes in {seconds:.2f} s"
-        return ok, f"{url}: {told}, sha256 {digest[:12]}… {'as sent' if whole else 'DIFFERS'}"
+        return ok, f"{told}, sha256 {digest[:12]}… {'as sent' if whole else 'DIFFERS'}"
 
     async def _send(self) -> tuple[bool, str]:
         message = EmailMessage()

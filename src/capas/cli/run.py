@@ -221,13 +221,14 @@ class WorldRun:
 
     def tell(self, report: dict[str, Any]) -> None:
         """Print the account."""
+        from rich.markup import escape
+
         from capas.cli import render_account as render
         from capas.cli.render import console, mark
 
         out = console()
         for name, result in self.results.items():
-            out.print(f"  {mark(result == 'ended')} [bold]{name}[/]  ", end="")
-            out.print(result, markup=False)
+            out.print(f"  {mark(result == 'ended')} [bold]{name}[/]  {escape(result)}")
         if self.reached:
             out.print(render.heading("Reached", "round trips of one echo each, ms"))
             out.print(render.matrix(self.reached))

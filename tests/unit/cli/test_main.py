@@ -51,7 +51,7 @@ def test_services(capsys: pytest.CaptureFixture[str]) -> None:
 def test_without_its_extras_capas_says_what_to_install(module: str) -> None:
     program = (
         f"import sys; sys.modules[{module!r}] = None\n"
-        "from capas.cli.main import main; sys.exit(main(['demo', '--json']))"
+        "from capas.cli.main import main; sys.exit(main(['demo']))"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60
