@@ -25,6 +25,7 @@ from capas.cli.options import (
     DeviceOptions,
     device_options,
     json_option,
+    os_text,
     print_json,
     reports_errors,
 )
@@ -250,8 +251,11 @@ def _reason(error: BaseException) -> str:
     cause: BaseException | None = error
     found = ""
     while cause is not None:
-        if isinstance(cause, OSError) and cause.strerror:
-            return cause.strerror
+        if isinstance(cause, OSError) and cause.errno is not None:
+            return os_text(cause)
         found = str(cause) or found
-        cause = cause.__cause__ or cause.__context__
+        if isinstance(cause, BaseExceptionGroup):
+            cause = cause.exceptions[0]
+        else:
+            cause = cause.__cause__ or cause.__context__
     return found or type(error).__name__

@@ -18,6 +18,7 @@ from capas.cli.options import (
     DeviceOptions,
     device_options,
     json_option,
+    os_text,
     print_json,
     reports_errors,
 )
@@ -168,8 +169,7 @@ async def _talk_tcp(
     except TimeoutError:
         raise CapasError(f"connect to {host} port {port} (tcp): timed out") from None
     except OSError as error:
-        why = error.strerror or str(error)
-        raise CapasError(f"connect to {host} port {port} (tcp): {why}") from None
+        raise CapasError(f"connect to {host} port {port} (tcp): {os_text(error)}") from None
     if zero:
         writer.close()
         return
@@ -219,6 +219,8 @@ async def _exchange(
                 break
             totals.received += len(data)
             _put(data)
+        if not sys.stdin.isatty():
+            await pump  # the peer has no more to say, we may have
     except TimeoutError:
         pass  # idle for as long as was asked
     finally:
@@ -227,7 +229,7 @@ async def _exchange(
     try:
         await writer.wait_closed()
     except OSError as error:
-        raise CapasError(f"{totals.peer}: {error.strerror or error}") from None
+        raise CapasError(f"{totals.peer}: {os_text(error)}") from None
 
 
 async def _pump_out(writer: asyncio.StreamWriter, totals: Totals) -> None:
@@ -290,8 +292,7 @@ async def _talk_udp(
         else:
             await _udp_exchange(transport, protocol, None, timeout)
         if protocol.error is not None:
-            why = protocol.error.strerror or str(protocol.error)
-            raise CapasError(f"{host} port {port} (udp): {why}")
+            raise CapasError(f"{host} port {port} (udp): {os_text(protocol.error)}")
     finally:
         transport.close()
 

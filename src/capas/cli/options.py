@@ -3,6 +3,7 @@
 
 import functools
 import json
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -258,21 +259,22 @@ def reports_errors(function: F) -> F:
         except StoppedError:
             return _fail("interrupted", EXIT_INTERRUPTED, kwargs)
         except CapasError as error:
-            text = _os_text(error) if isinstance(error, OSError) else str(error)
+            text = os_text(error) if isinstance(error, OSError) else str(error)
             return _fail(text, EXIT_FAILED, kwargs)
         except TimeoutError as error:
-            return _fail(_os_text(error) or "timed out", EXIT_FAILED, kwargs)
+            return _fail(os_text(error) or "timed out", EXIT_FAILED, kwargs)
         except OSError as error:
-            return _fail(_os_text(error), EXIT_FAILED, kwargs)
+            return _fail(os_text(error), EXIT_FAILED, kwargs)
 
     return wrapper  # type: ignore[return-value]
 
 
-def _os_text(error: OSError) -> str:
-    if error.strerror is None:
+def os_text(error: OSError) -> str:
+    """What the errno means (asyncio puts an address in the place of those words)."""
+    if isinstance(error, CapasError) or error.errno is None:
         return str(error)
     name = f"{error.filename}: " if error.filename else ""
-    return f"{name}{error.strerror}"
+    return f"{name}{os.strerror(error.errno)}"
 
 
 def _fail(text: str, code: int, kwargs: dict[str, Any]) -> int:

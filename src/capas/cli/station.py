@@ -104,6 +104,7 @@ class Station:
 
     def _vanished(self, device: Device) -> None:
         self.gone.set()
+        self.driver.wake()  # or the loop would sleep on
 
     # -- running --------------------------------------------------------------------------------
 
@@ -136,15 +137,16 @@ class Station:
 
     async def usable(self) -> None:
         """Wait until duplicate address detection has passed every address (RFC 4862 §5.4)."""
+        wanted = {parse_interface(text)[0]: text for text in self.options.address}
         deadline = self.loop.time() + _DAD_PATIENCE
         while self.loop.time() < deadline:
-            pending = [a for a in self.interface.addresses if a.state == TENTATIVE]
-            if not pending:
+            found = {a.address: a.state for a in self.interface.addresses}
+            if TENTATIVE not in [found.get(address) for address in wanted]:
                 break
             await asyncio.sleep(0.01)
         have = [a.address for a in self.interface.addresses if a.state != TENTATIVE]
-        for text in self.options.address:
-            if parse_interface(text)[0] not in have:
+        for address, text in wanted.items():
+            if address not in have:
                 raise DeviceError(
                     f"{text} is in use by another host on {self.interface.name}"
                     " (duplicate address detection); choose another --address"

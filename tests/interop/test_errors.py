@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What cannot be is said in one line, with exit code 2 (the command line) or 1 (the machine)."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from .lab import CAPAS4, KERNEL4, Lab
+
+UP = ("up", "--tap", "capas0", "--address", f"{CAPAS4}/24")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "text"),
+    [
+        (("up", "--address", "10.0.0.1/24"), 2, "--tap NAME or --tun NAME"),
+        (("up", "--tap", "a", "--tun", "b", "--address", "10.0.0.1/24"), 2, "either"),
+        (("up", "--tap", "t0"), 2, "--address"),
+        (("up", "--tap", "t0", "--address", "10.0.0.1"), 2, "10.0.0.1/24"),
+        (("up", "--tap", "t0", "--address", "10.0.0.300/24"), 2, "10.0.0.300"),
+        (("up", "--tap", "t0", "--address", "10.0.0.1/33"), 2, "0 to 32"),
+        ((*UP, "--gateway", "nowhere"), 2, "nowhere"),
+        ((*UP, "--gateway", "192.0.2.1"), 2, "--gateway 192.0.2.1"),
+        ((*UP, "--serve", "gopher:70"), 2, "there are http"),
+        ((*UP, "--serve", "http:80"), 2, "http:80=DIRECTORY"),
+        ((*UP, "--serve", "http:80=/no/such/directory"), 2, "not a directory"),
+        ((*UP, "--serve", "echo:99999"), 2, "1 to 65535"),
+        ((*UP, "--loss", "200%"), 2, "probability"),
+        ((*UP, "--delay", "soon"), 2, "20ms"),
+        ((*UP, "--mac", "01:00:00:00:00:01"), 2, "group address"),
+        ((*UP, "--address", f"{CAPAS4}/24"), 2, "already has"),
+        ((*UP, "--pcap", "/no/such/directory/file"), 1, "No such file"),
+        ((*UP, "--serve", "echo:7", "--serve", "discard:7"), 1, "port 7"),
+        (("up", "--tap", "x" * 16, "--address", "10.0.0.1/24"), 1, "1 to 15"),
+        (("up", "--tap", "lo", "--address", "10.0.0.1/24"), 1, "not a tap device"),
+        (("ping", "--tap", "t0", "--address", "10.0.0.1/24", "a.name"), 1, "--nameserver"),
+        (("get", "--tap", "t0", "--address", "10.0.0.1/24", "ftp://x/"), 2, "not a URL"),
+    ],
+)
+def test_errors(lab: Lab, words: tuple[str, ...], code: int, text: str) -> None:
+    done = lab.capas(*words, check=False)
+    assert done.returncode == code, done.stderr
+    assert text in done.stderr.replace("\n", " ") and "Traceback" not in done.stderr, done.stderr
+
+
+def test_a_busy_tap(lab: Lab, tmp_path: Path) -> None:
+    lab.up(tmp_path)
+    done = lab.capas(*UP, check=False)
+    assert done.returncode == 1 and "in use by another program" in done.stderr
+
+
+def test_no_rights(lab: Lab) -> None:
+    done = lab.run(
+        "setpriv", "--bounding-set=-all", "--inh-caps=-all", "--reuid=65534", "--clear-groups",
+        sys.executable, "-m", "capas.cli.main", *UP, check=False,
+    )  # fmt: skip
+    if "capas" not in done.stderr:
+        pytest.skip(f"interop: an interpreter that everybody may run is missing ({done.stderr})")
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "no permission" in done.stderr and "CAP_NET_ADMIN" in done.stderr
+
+
+def test_json_errors_are_objects(lab: Lab) -> None:
+    done = lab.capas("up", "--tap", "lo", "--address", "10.0.0.1/24", "--json", check=False)
+    assert done.returncode == 1
+    assert (
+        json.loads(done.stdout)["ok"] is False and "not a tap" in json.loads(done.stdout)["error"]
+    )
+
+
+def test_a_deleted_device_ends_it(lab: Lab, tmp_path: Path) -> None:
+    up = lab.up(tmp_path)
+    lab.run("ip", "link", "delete", "capas0")
+    assert up.process.wait(10) == 1
+    assert "has been deleted" in up.text() and "Traceback" not in up.text()
+
+
+def test_signals_end_it_with_a_summary(lab: Lab, tmp_path: Path) -> None:
+    up = lab.up(tmp_path, "--serve", "echo:7")
+    facts = json.loads((tmp_path / "ready").read_text())
+    assert facts["services"] == {"echo": 7} and facts["device"] == "capas0"
+    lab.run("ping", "-c", "1", CAPAS4)
+    assert up.stop() == 0
+    assert "received" in up.text() and "icmp.echo_answered 1" in up.text()
+    assert not (tmp_path / "ready").exists()
+    assert KERNEL4 not in lab.run("ip", "address").stdout
+
+
+def test_two_hosts_may_not_have_one_address(lab: Lab, tmp_path: Path) -> None:
+    """The kernel has the IPv6 address already: duplicate address detection finds out."""
+    lab.run("ip", "tuntap", "add", "dev", "capas0", "mode", "tap")
+    lab.addresses("capas0", "fd99::1/64")
+    done = lab.capas("up", "--tap", "capas0", "--address", "fd99::1/64", check=False)
+    assert done.returncode == 1 and "in use by another host" in done.stderr, done.stderr
+
+
+def test_help_is_there_without_rights() -> None:
+    for command in ("up", "ping", "traceroute", "get", "nc", "mail", "dig"):
+        done = subprocess.run(
+            [sys.executable, "-m", "capas.cli.main", command, "--help"],
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        assert "--tap" in done.stdout and "--loss" in done.stdout
