@@ -115,6 +115,7 @@ class HostConfig:
     tcp_manners: str = "linux"  # "linux" or "freebsd": what no single setting below says
     tcp_hystart: str = "rfc9406"  # CUBIC's way out of slow start: "rfc9406", "linux", "off"
     tcp_rto_whole_floor: bool = False  # rto_min under the whole RTO instead of its variance term
+    tcp_rto_slop: int = 0  # ns added to every timeout but the first
     tcp_round_receive_buffer: bool = False  # round it up to whole segments after the handshake
     tcp_buffer_doubling: bool = True  # SO_RCVBUF and SO_SNDBUF count overhead (man 7 socket)
     tcp_dsack: bool = True  # send D-SACK blocks, RFC 2883

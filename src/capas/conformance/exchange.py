@@ -42,6 +42,8 @@ class Exchange:
     def _passive(self, packet: TcpPacket) -> Flow | None:
         """A packet for a listening socket begins a connection of its own."""
         current = self.calls.current
+        if current is not None and current.state == SYN_RECEIVED and is_syn(packet):
+            current.remote_isn = packet.seq, packet.seq  # the SYN before this one was ignored
         if current is not None and current.state != LISTENING:
             return None
         flow = self.calls.new_flow()

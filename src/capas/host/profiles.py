@@ -34,7 +34,8 @@ def freebsd() -> HostConfig:
     config.tcp_buffer_doubling = False
     config.tcp_rto_min = 30 * MS  # net.inet.tcp.rexmit_min, with rexmit_slop 200 ms on top
     config.tcp_rto_max = 64 * SECOND
-    config.tcp_rto_whole_floor = False
+    config.tcp_rto_whole_floor = True
+    config.tcp_rto_slop = 200 * MS
     config.tcp_connect_timeout = 75 * SECOND  # net.inet.tcp.keepinit
     config.tcp_syn_retries = 12
     config.tcp_keepalive_probes = 8

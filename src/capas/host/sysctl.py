@@ -159,6 +159,7 @@ _SETTINGS: Final[dict[str, Setter]] = {
     "net.inet.tcp.drop_synfin": _flag("tcp_drop_synfin"),
     "net.inet.tcp.icmp_may_rst": _flag("tcp_icmp_may_reset"),
     "net.inet.tcp.rexmit_initial": _count("tcp_rto_initial", MS),
+    "net.inet.tcp.rexmit_slop": _count("tcp_rto_slop", MS),
     "net.inet.tcp.rexmit_min": _count("tcp_rto_min", MS),
     "net.inet.tcp.delacktime": _count("tcp_delayed_ack", MS),
     "net.inet.tcp.keepidle": _count("tcp_keepalive_time", MS),
@@ -187,7 +188,6 @@ _CONSTANT: Final[dict[str, tuple[str, ...]]] = {
     "net.ipv4.tcp_pacing_ca_ratio": ("120",),
     "net.ipv4.tcp_no_metrics_save": ("0", "1"),  # connections do not learn from earlier ones
     "net.ipv4.tcp_fastopen_blackhole_timeout_sec": ("0",),
-    "net.inet.tcp.rexmit_slop": ("200",),
     "net.inet.tcp.rexmit_drop_options": ("0",),
     "net.inet.tcp.tolerate_missing_ts": ("0",),
     "net.inet.tcp.udp_tunneling_port": ("0",),

@@ -42,9 +42,18 @@ _TIMES: Final = {
     "linger2": SECOND,
     "defer_accept": SECOND,
     "user_timeout": MS,
+    "connect_timeout": SECOND,
 }
-_FLAGS: Final = {"nodelay": "nodelay", "cork": "cork", "oob_inline": "oobinline"}
+_FLAGS: Final = {"nodelay": "nodelay", "cork": "cork", "oob_inline": "oobinline", "no_options": "no_options"}
 _COUNTS: Final = ("keepcnt", "syncnt", "maxseg", "notsent_lowat")
+#: option -> the host's setting it begins with, and the unit of the option in the setting's
+_SETTINGS: Final = {
+    "keepidle": ("tcp_keepalive_time", SECOND),
+    "keepintvl": ("tcp_keepalive_interval", SECOND),
+    "keepcnt": ("tcp_keepalive_probes", 1),
+    "syncnt": ("tcp_syn_retries", 1),
+    "connect_timeout": ("tcp_connect_timeout", SECOND),
+}
 #: connection states in which there is a peer to name
 _PEERLESS: Final = (states.CLOSED, states.LISTEN, states.SYN_SENT)
 
@@ -277,6 +286,16 @@ class StreamDescription(Description):
         if name == "listening":
             return int(self.listener is not None)
         return super().fact(name)
+
+    def get_option(self, level: int, number: int) -> int | bytes:
+        """As any description; what was never set has the host's setting."""
+        name = options.find(level, number, options.STREAM).name
+        source = _SETTINGS.get(name)
+        if source is None or name in self.settings.values:
+            return super().get_option(level, number)
+        field, unit = source
+        value = int(getattr(self.host.config, field)) // unit
+        return value if value <= 0x7FFFFFFF else value - (1 << 32)
 
     def default_buffer(self, name: str) -> int:
         """Linux's tcp_rmem and tcp_wmem."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from capas.base.clock import SECOND
 from capas.base.seq import M32, diff
 from capas.transport.endpoint import READ
-from capas.transport.tcp import closing, handshake
+from capas.transport.tcp import closing, freebsd, handshake
 from capas.transport.tcp import timers as tt
 from capas.transport.tcp.acknowledge import acknowledged
 from capas.transport.tcp.receiver import ACK_DELAYED, ACK_NOW
@@ -48,6 +48,8 @@ def segment_arrives(c: "TcpConnection", seg: Segment, now: int) -> None:
     rx, tx = c.rx, c.tx
     seg.seq = rx.rcv_nxt + diff(seg.seq, rx.rcv_nxt & M32)
     seg.ack = tx.snd_una + diff(seg.ack, tx.snd_una & M32)
+    if c.config.tcp_manners == "freebsd" and not freebsd.arrives(c, seg, now):
+        return
     if (
         first_check_sequence(c, seg, now)
         and second_check_reset(c, seg, now)
@@ -247,8 +249,7 @@ def fourth_check_syn(c: "TcpConnection", seg: Segment, now: int) -> bool:
     if c.state == SYN_RECEIVED and seg.seq == c.rx.irs and seg.flags & ACK:
         return True  # the SYN-ACK of a simultaneous open
     if c.config.tcp_insecure_syn and c.state != TIME_WAIT:
-        # RFC 793: an error; a reset for the peer.
-        closing.refuse_syn(c, seg, now)
+        closing.reset_by_syn(c, now)  # as before RFC 5961
         return False
     closing.challenge(c, now)
     return False
@@ -351,6 +352,8 @@ def seventh_process_text(c: "TcpConnection", seg: Segment, now: int) -> None:
     if not payload:
         c.want_output()
         return
+    if rx.ooo is not None and rx.dsack is None and c.neg.sack_ok:
+        rx.dsack = rx.ooo.duplicate(seq, seq + len(payload))  # RFC 2883 §4.2
     if seq == nxt:
         gap_filled = rx.ooo is not None
         before = rx.rcv_nxt
@@ -363,10 +366,7 @@ def seventh_process_text(c: "TcpConnection", seg: Segment, now: int) -> None:
         kept = rx.keep(seq, payload, c.config.tcp_out_of_order_ranges)
         if kept < 0:
             c.counters.add("tcp.out_of_order_full")
-        elif kept == 0:
-            if c.neg.sack_ok:
-                rx.dsack = (seq, seq + len(payload))
-        else:
+        elif kept > 0:
             c.counters.add("tcp.out_of_order_in")
         rx.ack = ACK_NOW
     if rx.ack == ACK_DELAYED or rx.ack == ACK_NOW:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from capas.base.seq import M32
 from capas.transport.endpoint import ERROR, HANGUP, READ, WRITE
-from capas.transport.tcp import output
+from capas.transport.tcp import manners, output
 from capas.transport.tcp import timers as tt
 from capas.transport.tcp.receiver import ACK_NOW
 from capas.transport.tcp.states import (
@@ -25,11 +25,10 @@ from capas.transport.tcp.states import (
     SYN_SENT,
     TIME_WAIT,
 )
-from capas.wire.tcp import ACK, FIN, RST
+from capas.wire.tcp import ACK, RST
 
 if TYPE_CHECKING:
     from capas.transport.tcp.connection import TcpConnection
-    from capas.wire.tcp import Segment
 
 
 def shutdown(c: "TcpConnection", now: int) -> None:
@@ -128,14 +127,9 @@ def refuse(c: "TcpConnection", raw_ack: int, now: int) -> None:
     c.path.send(raw_ack & M32, 0, RST, 0, 0, b"", (), 0, False, 0, now)
 
 
-def refuse_syn(c: "TcpConnection", seg: "Segment", now: int) -> None:
-    """A SYN in the window ends the connection, as before RFC 5961."""
-    c.counters.add("tcp.resets_out")
-    if seg.flags & ACK:
-        c.path.send(seg.ack & M32, 0, RST, 0, 0, b"", (), 0, False, 0, now)
-    else:
-        ack = (seg.seq + seg.length + 1 + (seg.flags & FIN)) & M32
-        c.path.send(0, ack, RST | ACK, 0, 0, b"", (), 0, False, 0, now)
+def reset_by_syn(c: "TcpConnection", now: int) -> None:
+    """A SYN in the window ends the connection (RFC 793 §3.9)."""
+    output.send_reset(c, now)
     fail(c, errno.ECONNRESET, now)
 
 
@@ -146,6 +140,9 @@ def challenge(c: "TcpConnection", now: int) -> None:
         return
     if c.env.may_challenge(now):
         c.counters.add("tcp.challenge_acks")
+        if manners.freebsd(c):
+            output.transmit(c, c.tx.snd_nxt, 0, ACK, now)  # never with the FIN
+            return
         c.rx.ack = ACK_NOW
         c.want_output()
 

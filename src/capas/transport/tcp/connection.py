@@ -98,7 +98,11 @@ class TcpConnection:
         self.rx.eager = config.tcp_manners == "freebsd"
         self.board: Scoreboard = Scoreboard()
         self.rtt: RttEstimator = RttEstimator(
-            config.tcp_rto_initial, config.tcp_rto_min, config.tcp_rto_max
+            config.tcp_rto_initial,
+            config.tcp_rto_min,
+            config.tcp_rto_max,
+            config.tcp_rto_whole_floor,
+            config.tcp_rto_slop,
         )
         self.cc: CongestionControl = congestion.create(
             config.tcp_congestion, mss, config.tcp_initial_window * mss, now

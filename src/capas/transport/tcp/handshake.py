@@ -52,7 +52,9 @@ def ts_now(c: "TcpConnection", now: int) -> int:
 
 def advertised_mss(c: "TcpConnection") -> int:
     """The MSS option's value: MTU less fixed headers, without options (RFC 6691)."""
-    mss = c.path.max_segment()
+    mss = c.path.largest_segment()
+    if c.config.tcp_advmss:
+        mss = min(mss, c.config.tcp_advmss)
     if c.options.maxseg:
         mss = min(mss, c.options.maxseg)
     return min(mss, 65_535)
@@ -83,6 +85,8 @@ def send_syn(c: "TcpConnection", now: int) -> None:
     options = tcp_options.syn_options(
         mss, shift, sack_ok, ts_val, ts_ecr, None, config.tcp_option_order
     )
+    if c.options.no_options:
+        options = b""
     wnd = initial_receive_window(c, mss)
     if tx.snd_nxt == tx.iss:
         tx.snd_nxt = tx.iss + 1
@@ -109,6 +113,8 @@ def send_syn(c: "TcpConnection", now: int) -> None:
 def take_syn(c: "TcpConnection", seg: Segment, now: int) -> None:
     """The peer's SYN (or SYN-ACK) arrived: agree on options, start RCV.*."""
     config, neg, rx, tx = c.config, c.neg, c.rx, c.tx
+    if c.options.no_options:
+        seg.ts_val, seg.wscale, seg.mss, seg.sack_ok = -1, -1, -1, False
     c.peer_syn = seg
     neg.ts_ok = config.tcp_timestamps and seg.ts_val >= 0
     neg.sack_ok = config.tcp_sack and seg.sack_ok

@@ -127,6 +127,9 @@ class TcpLayer:
         if segment is None:
             self._drop(now, "tcp.bad_header", "RFC 9293 §3.1")
             return
+        if segment.flags & (SYN | FIN) == SYN | FIN and self.config.tcp_drop_synfin:
+            self._drop(now, "tcp.syn_fin", "")
+            return
         if frame.gso_size:
             segment.count = -(-segment.length // frame.gso_size)
         key = arriving_key(data, l3, l4)

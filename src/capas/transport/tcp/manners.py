@@ -46,6 +46,8 @@ def round_receive_buffer(c: "TcpConnection") -> None:
         mss = c.tx.mss + (12 if c.neg.ts_ok else 0)
         if rx.limit > mss:
             rx.limit = -(-rx.limit // mss) * mss
+    if rx.eager:
+        rx.rcv_adv = max(rx.rcv_adv, rx.rcv_nxt + rx.limit)
 
 
 def acknowledgements_repeat_fin(c: "TcpConnection") -> bool:

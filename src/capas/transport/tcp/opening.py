@@ -29,8 +29,9 @@ def active(c: TcpConnection, now: int) -> None:
     c.counters.add("tcp.active_opens")
     handshake.send_syn(c, now)
     c.timers.set(tt.RTO, now + c.rtt.rto)
-    if c.options.user_timeout:
-        c.timers.set(tt.USER, now + c.options.user_timeout)
+    limit = c.options.user_timeout or c.options.connect_timeout
+    if limit:
+        c.timers.set(tt.USER, now + limit)
 
 
 def listen_arrives(
@@ -46,6 +47,8 @@ def listen_arrives(
     if flags & RST:
         return True
     if flags & ACK:
+        if flags & SYN and layer.config.tcp_manners == "freebsd":
+            return True  # dropped in silence
         return not flags & SYN and _cookie_returns(layer, listener, seg, path, interface, now)
     if not flags & SYN:
         return True  # neither RST, ACK nor SYN: drop it (fourth)

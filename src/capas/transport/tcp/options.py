@@ -24,9 +24,12 @@ class UserOptions:
     ``notsent_lowat``       TCP_NOTSENT_LOWAT: unsent bytes above which the socket is not writable
     ``linger2``             TCP_LINGER2: FIN-WAIT-2 of a closed socket
     ``oobinline``           SO_OOBINLINE (RFC 6093 recommends it)
+    ``connect_timeout``     TCP_KEEPINIT: ns for the handshake, 0: by ``syncnt`` alone
+    ``no_options``          TCP_NOOPT: send and accept no options
     """
 
     __slots__ = (
+        "connect_timeout",
         "cork",
         "defer_accept",
         "keepalive",
@@ -36,6 +39,7 @@ class UserOptions:
         "linger",
         "linger2",
         "maxseg",
+        "no_options",
         "nodelay",
         "notsent_lowat",
         "oobinline",
@@ -46,6 +50,8 @@ class UserOptions:
 
     def __init__(self, config: HostConfig) -> None:
         self.nodelay: bool = False
+        self.no_options: bool = False
+        self.connect_timeout: int = config.tcp_connect_timeout
         self.cork: bool = False
         self.quickack: int = -1
         self.keepalive: bool = False
@@ -64,6 +70,8 @@ class UserOptions:
     def copy_from(self, other: "UserOptions") -> None:
         """Inherit a listener's settings."""
         self.nodelay = other.nodelay
+        self.no_options = other.no_options
+        self.connect_timeout = other.connect_timeout
         self.cork = other.cork
         self.quickack = other.quickack
         self.keepalive = other.keepalive

@@ -115,6 +115,14 @@ class Path:
         """Payload and options that fit one packet: the MTU less the fixed headers."""
         return max(self.mtu - self.ip_header - TCP_HEADER, MIN_MSS)
 
+    def largest_segment(self) -> int:
+        """As `max_segment`, by the interface's MTU: what the way back may carry (RFC 6691 §2)."""
+        route = self.route
+        if route is None:
+            return self.max_segment()
+        mtu = route.mtu or route.interface.mtu
+        return max(mtu - self.ip_header - TCP_HEADER, MIN_MSS)
+
     def set_segment_size(self, size: int) -> None:
         """Payload bytes per wire segment inside super-frames."""
         if self.gso_offload.gso_size != size:

@@ -65,12 +65,24 @@ class OutOfOrder:
         del recent[MAX_SACK_BLOCKS:]
         self.recent = recent
 
+    def duplicate(self, start: int, end: int) -> tuple[int, int] | None:
+        """The first part of [start, end) that is here already (for D-SACK)."""
+        ranges = self.ranges
+        i = bisect_left(ranges.ends, start + 1)
+        if i == len(ranges) or ranges.starts[i] >= end:
+            return None
+        return max(start, ranges.starts[i]), min(end, ranges.ends[i])
+
     def take(self, rcv_nxt: int) -> list[bytes]:
         """Remove and return the pieces that continue at ``rcv_nxt``."""
         ranges = self.ranges
         if not ranges.starts or ranges.starts[0] > rcv_nxt:
             return []
-        limit = max(ranges.ends[0], rcv_nxt)
+        limit = rcv_nxt
+        for start, end in zip(ranges.starts, ranges.ends, strict=True):
+            if start > limit:
+                break  # in-order data may have reached over several ranges
+            limit = max(limit, end)
         count = bisect_left(self._starts, limit)
         out: list[bytes] = []
         for start, piece in zip(self._starts[:count], self._pieces[:count], strict=True):
@@ -136,7 +148,7 @@ class Receiver:
         self.rcv_wscale: int = 0
         self.limit: int = limit
         self.auto_max: int = auto_max  # 0: the user fixed the buffer
-        self.eager: bool = False  # any gain moves the right edge (FreeBSD)
+        self.eager: bool = False  # FreeBSD: any gain moves the right edge, field size or not
         self.buffered: int = 0
         self.chunks: deque[bytes] = deque()
         self.ooo: OutOfOrder | None = None
@@ -174,7 +186,10 @@ class Receiver:
         """
         edge = self.rcv_nxt + self.limit - self.buffered
         gain = edge - self.rcv_adv
-        if gain > 0 and (self.eager or gain >= self.rcv_mss or gain * 2 >= self.limit):
+        if self.eager:
+            self.rcv_adv = max(self.rcv_adv, edge)
+            return self.rcv_adv - self.rcv_nxt
+        if gain > 0 and (gain >= self.rcv_mss or gain * 2 >= self.limit):
             scale = self.rcv_wscale
             # Rounded up, so that what the scaled field loses does not pull the edge back.
             wnd = (edge - self.rcv_nxt + (1 << scale) - 1) >> scale

@@ -31,6 +31,7 @@ class RttEstimator:
     """
 
     __slots__ = (
+        "_base",
         "_deviation_max",
         "_min",
         "_round_start",
@@ -43,17 +44,25 @@ class RttEstimator:
         "rto_max",
         "rto_min",
         "rttvar",
+        "slop",
         "srtt",
         "whole_floor",
     )
 
     def __init__(
-        self, rto_initial: int, rto_min: int, rto_max: int, whole_floor: bool = False
+        self,
+        rto_initial: int,
+        rto_min: int,
+        rto_max: int,
+        whole_floor: bool = False,
+        slop: int = 0,
     ) -> None:
         self.rto_initial: int = rto_initial
         self.rto_min: int = rto_min
         self.rto_max: int = rto_max
         self.whole_floor: bool = whole_floor
+        self.slop: int = slop  # added to all but the first timeout (FreeBSD rexmit_slop)
+        self._base: int = rto_initial
         self.srtt: int = 0
         self.rttvar: int = 0
         self.mdev: int = 0
@@ -102,16 +111,18 @@ class RttEstimator:
         """The timer fired: double the RTO (RFC 6298 §5.5); return the new one."""
         if self.backoff < MAX_BACKOFF:
             self.backoff += 1
-        self.rto = min(self.rto * 2, self.rto_max)
+        self.rto = min((self._base << self.backoff) + self.slop, self.rto_max)
         return self.rto
 
     def reset_backoff(self) -> None:
         """New data was acknowledged: the RTO follows the estimate again."""
         self.backoff = 0
         if self.srtt == 0:
-            rto = self.rto_initial
-        elif self.whole_floor:
+            self.rto = min(self.rto_initial, self.rto_max)
+            return
+        if self.whole_floor:
             rto = max(self.srtt + 4 * self.rttvar, self.rto_min)
         else:
             rto = self.srtt + max(4 * self.rttvar, self.rto_min)
-        self.rto = min(rto, self.rto_max)
+        self._base = rto
+        self.rto = min(rto + self.slop, self.rto_max)
