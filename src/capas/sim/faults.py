@@ -5,6 +5,7 @@ Each begins when it is called and returns an `Applied`: it ends with ``remove()`
 block.
 """
 
+import errno
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from capas.sim.driver import SimDriver
 from capas.sim.engine import Engine, HostNode
 from capas.sim.rules import Applied, Matcher
 from capas.sim.wire import Wire, WirePort
+from capas.transport.tcp import closing
 
 if TYPE_CHECKING:
     from capas.sim.world import Place
@@ -140,6 +142,7 @@ class Faults(ABC):
         self.engine.scheduler.cancel(node)
         for process in list(node.processes):
             process.kill()
+        _end_sockets(node.host, self.engine)
         self.driver.kill_tasks(node.host)
         for call in list(node.killed):
             call()
@@ -166,6 +169,19 @@ class Faults(ABC):
     @abstractmethod
     def _boot(self, node: HostNode) -> None:
         """Make the host of ``node`` a new one in place."""
+
+
+def _end_sockets(host: Host, engine: Engine) -> None:
+    """Connections fail without a word to their peers, so that whoever still holds one lets go."""
+    now = engine.clock.time
+    for interface in host.interfaces:
+        interface.up = False
+    for connection in host.tcp.connections():
+        closing.fail(connection, errno.ECONNABORTED, now)
+    for endpoint in host.take_ready():
+        if endpoint.watcher is not None:
+            endpoint.watcher.endpoint_ready(endpoint)
+    engine.wake()
 
 
 def _listed(places: "Place | Sequence[Place]") -> "Sequence[Place]":
