@@ -54,7 +54,8 @@ def transmit(c: "TcpConnection", seq: int, n: int, flags: int, now: int) -> bool
     """Send [seq, seq + n) of the send buffer with ``flags`` | ACK; unwrapped ``seq``."""
     rx, tx = c.rx, c.tx
     wnd = rx.advertise() >> rx.rcv_wscale
-    options = _options(c, now)
+    room = _sack_room(c, n)
+    options = _options(c, room, now)
     up = 0
     if tx.snd_up > seq:
         flags |= URG
@@ -68,7 +69,10 @@ def transmit(c: "TcpConnection", seq: int, n: int, flags: int, now: int) -> bool
         c.counters.add("tcp.segments_out", -(-n // tx.mss))
     else:
         c.counters.add("tcp.segments_out")
-    c.acknowledged_now(now, n > 0)
+    if room != 0:
+        c.acknowledged_now(now, n > 0)
+    else:  # a bare acknowledgement with the SACK blocks follows, if one was due
+        rx.last_ack_sent = rx.rcv_nxt
     return c.path.send(
         seq & M32,
         rx.rcv_nxt & M32,
@@ -84,16 +88,24 @@ def transmit(c: "TcpConnection", seq: int, n: int, flags: int, now: int) -> bool
     )
 
 
-def _options(c: "TcpConnection", now: int) -> bytes:
+def _sack_room(c: "TcpConnection", n: int) -> int:
+    """How many SACK blocks fit beside ``n`` bytes (RFC 9293 §3.7.1); -1: there are none to send."""
+    rx = c.rx
+    if (rx.ooo is None and rx.dsack is None) or not c.neg.sack_ok:
+        return -1
+    most = tcp_options.MAX_BLOCKS_WITH_TIMESTAMPS if c.neg.ts_ok else tcp_options.MAX_BLOCKS
+    if not n:
+        return most
+    return max(0, min(most, (c.tx.mss - n - 4) // 8))
+
+
+def _options(c: "TcpConnection", room: int, now: int) -> bytes:
     rx = c.rx
     options = b""
-    room = tcp_options.MAX_BLOCKS
     if c.neg.ts_ok:
         options = tcp_options.timestamps(ts_now(c, now), rx.ts_recent)
-        room = tcp_options.MAX_BLOCKS_WITH_TIMESTAMPS
-    if (rx.ooo is not None or rx.dsack is not None) and c.neg.sack_ok:
-        blocks = [edge & M32 for edge in rx.sack(room)]
-        options += tcp_options.sack_blocks(blocks)
+    if room > 0:
+        options += tcp_options.sack_blocks([edge & M32 for edge in rx.sack(room)])
     return options
 
 
