@@ -20,7 +20,7 @@ from capas.internet.shared import UNICAST, Shared
 from capas.internet.types import ErrorSender, RedirectSender, TransportHandler
 from capas.link.interface import Interface
 from capas.wire.address import ALL_NODES6, ANY6, LOOPBACK6, is_v4_mapped
-from capas.wire.ipv6 import ETHERTYPE, HEADER, HOP_BY_HOP
+from capas.wire.ipv6 import ETHERTYPE, HEADER, HOP_BY_HOP, ICMPV6
 
 _unpack = HEADER.unpack_from
 _pack = HEADER.pack
@@ -55,7 +55,7 @@ class Ipv6:
         if len(data) - l3 < 40:
             self.shared.drop(now, "ipv6.truncated", "RFC 8200 §3")
             return
-        word, length, next_header, _, src, dst = _unpack(data, l3)
+        word, length, next_header, hops, src, dst = _unpack(data, l3)
         end = l3 + 40 + length
         if word >> 28 != 6:
             self.shared.drop(now, "ipv6.bad_header", "RFC 8200 §3")
@@ -64,7 +64,9 @@ class Ipv6:
             self.shared.drop(now, "ipv6.bad_length", "RFC 8200 §3")
             return
         octet = src[0]
-        if (octet == 255 or octet == 0 or src in self._local) and self._martian(interface, src):
+        if (octet == 255 or octet == 0 or src in self._local) and self._martian(
+            interface, src, next_header == ICMPV6 and hops == 255
+        ):
             self.shared.drop(now, "ipv6.martian_source", "RFC 4291 §2.7")
             return
         if self._local.get(dst) == UNICAST:
@@ -83,12 +85,13 @@ class Ipv6:
         else:
             extension.arrived(self, interface, frame, l3, now)
 
-    def _martian(self, interface: Interface, src: bytes) -> bool:
+    def _martian(self, interface: Interface, src: bytes, discovery: bool) -> bool:
+        """Whether a suspicious source is a lie; discovery must see who else has our address."""
         if src[0] == 0xFF:
             return True
         if interface is self.shared.loopback:
             return False
-        return src == LOOPBACK6 or is_v4_mapped(src) or src in self._local
+        return src == LOOPBACK6 or is_v4_mapped(src) or (src in self._local and not discovery)
 
     def _on_interface(self, interface: Interface, dst: bytes) -> bool:
         """Whether a link-local address of ours is one of this link."""

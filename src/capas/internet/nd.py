@@ -247,6 +247,9 @@ class Nd:
             return
         src, dst = data[l3 + 8 : l3 + 24], data[l3 + 24 : l3 + 40]
         kind = message.type
+        if src in shared.local and kind != wire.NEIGHBOR_ADVERTISEMENT:
+            shared.drop(now, "nd.own_source", "RFC 4862 §5.4.3")
+            return
         if kind == wire.NEIGHBOR_SOLICITATION:
             self._solicited(interface, src, dst, message, now)
         elif kind == wire.NEIGHBOR_ADVERTISEMENT:
