@@ -66,6 +66,7 @@ class HostConfig:
     port_high: int = 60_999
 
     # -- TCP ------------------------------------------------------------------------------------
+    tcp_fast_path: bool = True  # header prediction; False only to prove that it changes nothing
     tcp_congestion: str = "cubic"
     tcp_initial_window: int = 10  # segments, RFC 6928
     tcp_window_scaling: bool = True

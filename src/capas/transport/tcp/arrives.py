@@ -88,7 +88,7 @@ def syn_sent(c: "TcpConnection", seg: Segment, now: int) -> None:
     handshake.take_syn(c, seg, now)
     if acceptable:
         tx.snd_wl2 = seg.ack
-        _acknowledge_syn(c, seg, now)
+        handshake.syn_acknowledged(c, seg, now)
         c.set_state(ESTABLISHED, now)
         handshake.established(c)
         c.rx.ack = ACK_NOW
@@ -111,22 +111,6 @@ def _text_with_syn(c: "TcpConnection", seg: Segment, now: int) -> None:
             eighth_check_fin(c, seg, now)
 
 
-def _acknowledge_syn(c: "TcpConnection", seg: Segment, now: int) -> None:
-    """Our SYN is acknowledged: the first round-trip sample, the timer off."""
-    tx, board = c.tx, c.board
-    board.outcome.reset()
-    board.rate.begin()
-    board.acked(seg.ack, now)
-    tx.snd_una = seg.ack
-    tx.release(seg.ack)
-    if board.outcome.first_sent >= 0:
-        c.rtt.sample(now - board.outcome.first_sent, now)
-    c.rtt.reset_backoff()
-    c.recovery.timeouts = 0
-    c.timers.clear(tt.RTO)
-    c.timers.clear(tt.USER)
-
-
 # -- other states (§3.10.7.4) ---------------------------------------------------------------------
 
 
@@ -136,6 +120,11 @@ def first_check_sequence(c: "TcpConnection", seg: Segment, now: int) -> bool:
     flags = seg.flags
     if c.neg.ts_ok and not _timestamps_ok(c, seg, now):
         return False
+    if c.state == SYN_RECEIVED and flags & (SYN | ACK | RST) == SYN | ACK and seg.seq == rx.irs:
+        # The SYN-ACK of a simultaneous open (figure 8): its SYN is old, its ACK is not.
+        seg.seq += 1
+        seg.flags = flags = flags & ~SYN
+        seg.wnd >>= c.tx.snd_wscale  # never scaled in a SYN
     length = seg.length
     if flags & (SYN | FIN):
         length += (flags & SYN != 0) + (flags & FIN)
@@ -155,6 +144,8 @@ def first_check_sequence(c: "TcpConnection", seg: Segment, now: int) -> bool:
     else:
         ok = seq < nxt + window and seq + length > nxt
     if ok:
+        if c.neg.ts_ok and seg.ts_val >= 0:
+            _remember_timestamp(c, seg, now)
         return True
     c.counters.add("tcp.out_of_window")
     if c.trace is not None:
@@ -184,12 +175,12 @@ def first_check_sequence(c: "TcpConnection", seg: Segment, now: int) -> bool:
 
 
 def _timestamps_ok(c: "TcpConnection", seg: Segment, now: int) -> bool:
-    """RFC 7323 §3.2 (the option is now mandatory) and §5.3 R1, R3 (PAWS)."""
+    """RFC 7323 §3.2 (the option is now mandatory) and §5.3 R1 (PAWS)."""
     rx = c.rx
     if seg.ts_val < 0:
         if seg.flags & RST:
             return True
-        c.counters.add("tcp.missing_timestamp")  # RFC 7323 §3.2: MAY drop; Linux takes it
+        c.counters.add("tcp.missing_timestamp")  # RFC 7323 §3.2: SHOULD drop; Linux takes it
         return True
     if rx.ts_recent >= 0:
         behind = ((seg.ts_val - rx.ts_recent) & M32) >= 0x80000000
@@ -203,13 +194,17 @@ def _timestamps_ok(c: "TcpConnection", seg: Segment, now: int) -> bool:
                 rx.ack = ACK_NOW
                 c.want_output()
             return False
-        if behind:
-            return True
-    # R3: only what lies at the left edge of the window may move TS.Recent.
-    if seg.seq <= rx.last_ack_sent and not seg.flags & RST:
+    return True
+
+
+def _remember_timestamp(c: "TcpConnection", seg: Segment, now: int) -> None:
+    """RFC 7323 §5.3 R3, after the sequence test (R2): a forged number must not poison TS.Recent."""
+    rx = c.rx
+    idle = now - rx.ts_recent_time >= PAWS_IDLE
+    newer = rx.ts_recent < 0 or ((seg.ts_val - rx.ts_recent) & M32) < 0x80000000
+    if (newer or idle) and seg.seq <= rx.last_ack_sent and not seg.flags & RST:
         rx.ts_recent = seg.ts_val
         rx.ts_recent_time = now
-    return True
 
 
 def second_check_reset(c: "TcpConnection", seg: Segment, now: int) -> bool:
@@ -246,8 +241,9 @@ def fourth_check_syn(c: "TcpConnection", seg: Segment, now: int) -> bool:
     """Fourth: a SYN in the window (third, security, is obsolete): challenge it (RFC 5961 §4.2)."""
     if not seg.flags & SYN:
         return True
-    if c.state == SYN_RECEIVED and seg.seq == c.rx.irs and seg.flags & ACK:
-        return True  # the SYN-ACK of a simultaneous open
+    if c.state == SYN_RECEIVED and c.passive:
+        closing.done(c, now)  # back to LISTEN
+        return False
     if c.config.tcp_insecure_syn and c.state != TIME_WAIT:
         closing.reset_by_syn(c, now)  # as before RFC 5961
         return False
@@ -267,7 +263,7 @@ def fifth_check_ack(c: "TcpConnection", seg: Segment, now: int) -> bool:
             return False
         if c.listener is not None and not c.listener.may_establish(c, now):
             return False
-        _acknowledge_syn(c, seg, now)
+        handshake.syn_acknowledged(c, seg, now)
         c.tx.snd_wl1 = seg.seq - 1
         tx.update_window(seg.seq, ack, seg.wnd << tx.snd_wscale)
         c.set_state(ESTABLISHED, now)

@@ -161,11 +161,17 @@ class TcpConnection:
     def segment_arrives(self, seg: Segment, now: int) -> None:
         """A segment for this connection: the fast path of ESTABLISHED, or RFC order."""
         self.life.heard = now
-        if self.state == ESTABLISHED and seg.flags & ~PSH == ACK and not seg.sack:
+        if (
+            self.state == ESTABLISHED
+            and seg.flags & ~PSH == ACK
+            and not seg.sack
+            and self.config.tcp_fast_path
+        ):
             rx, tx = self.rx, self.tx
             if (
                 seg.seq == rx.rcv_nxt & M32
                 and rx.ooo is None
+                and rx.fin_seq < 0
                 and self._timestamp_current(seg, now)
                 and not self.recovery.phase
                 and not self.life.reader_gone

@@ -7,9 +7,10 @@ The functions work on a connection's parts; the decision what to answer to which
 
 from typing import TYPE_CHECKING, Final
 
-from capas.base.clock import MS
+from capas.base.clock import MS, SECOND
 from capas.base.seq import M32
 from capas.transport.tcp import manners
+from capas.transport.tcp import timers as tt
 from capas.wire import tcp_options
 from capas.wire.tcp import ACK, CWR, ECE, SYN, Segment
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 DEFAULT_MSS4: Final = 536  # RFC 9293 §3.7.1 MUST-15
 DEFAULT_MSS6: Final = 1220
 MAX_WINDOW: Final = 65_535  # unscaled, bytes
+FALLBACK_RTO: Final = 3 * SECOND  # RFC 6298 §5.7
 
 
 def window_shift(config: "HostConfig", limit: int) -> int:
@@ -140,6 +142,34 @@ def take_syn(c: "TcpConnection", seg: Segment, now: int) -> None:
     window = max(config.tcp_initial_window, 1) * tx.mss
     c.cc.initial_window = window
     c.cc.cwnd = window
+
+
+def syn_acknowledged(c: "TcpConnection", seg: Segment, now: int) -> None:
+    """Our SYN is acknowledged: the first round-trip sample, the timer off.
+
+    A repeated SYN is no sample (Karn), but its timestamp is; without either the RTO goes up to 3 s
+    (RFC 6298 §5.7).  More than one loss: data begins with one segment (RFC 5681 §3.1, Linux).
+    """
+    tx, board = c.tx, c.board
+    board.outcome.reset()
+    board.rate.begin()
+    board.acked(seg.ack, now)
+    tx.snd_una = seg.ack
+    tx.release(seg.ack)
+    c.rtt.reset_backoff()
+    if board.outcome.first_sent >= 0:
+        c.rtt.sample(now - board.outcome.first_sent, now)
+    elif c.recovery.timeouts:
+        elapsed = (ts_now(c, now) - seg.ts_ecr) & M32
+        if c.neg.ts_ok and seg.ts_ecr > 0 and elapsed < 0x7FFFFFFF:
+            c.rtt.sample(max(elapsed, 1) * MS, now)
+        else:
+            c.rtt.rto = max(c.rtt.rto, min(FALLBACK_RTO, c.config.tcp_rto_max))
+        if c.recovery.timeouts > 1:
+            c.cc.cwnd = tx.mss
+    c.recovery.timeouts = 0
+    c.timers.clear(tt.RTO)
+    c.timers.clear(tt.USER)
 
 
 def established(c: "TcpConnection") -> None:
