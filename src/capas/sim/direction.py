@@ -247,8 +247,22 @@ class Direction(Timer):
 
     def enter(self, frame: Frame, packets: int, header: int, now: int) -> None:
         """Past the rules: into the queue."""
-        size = self._count(frame, packets, header)
         server = self._server
+        if packets == 1 and not self.overhead:
+            size = len(frame.data)
+            statistics = self.statistics
+            statistics.frames += 1
+            statistics.packets += 1
+            statistics.bytes += size
+            if server is not None:
+                end = server.offer(size, now)
+                if end < 0:
+                    statistics.queue_drops += 1
+                else:
+                    self.through(frame, 1, end, 0, 0)
+                return
+        else:
+            size = self._count(frame, packets, header)
         if server is not None:
             taken = server.room(packets, size, now)
             if taken >= packets:

@@ -147,6 +147,22 @@ class TailDropServer:
             room = min(room, fits)
         return max(0, min(room, packets))
 
+    def offer(self, size: int, now: int) -> int:
+        """One packet of ``size`` bytes: when it is out, or -1 if it does not fit."""
+        start = self.free_at
+        if start <= now:
+            end = self.free_at = self.rate.finish(now, size)
+            return end
+        waiting, held = self._settle(now)
+        queue = self.queue
+        if waiting >= queue.packets or (queue.size and held + size > queue.size):
+            return -1
+        end = self.free_at = self.rate.finish(start, size)
+        self._entries.append((start, end - start, 1, size))
+        self._waiting += 1
+        self._held += size
+        return end
+
     def accept(self, packets: int, size: int, now: int) -> int:
         """Send ``packets`` (together ``size`` bytes); returns when the last one is out."""
         start = self.free_at

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a frame costs on a wire, counted in Python calls, so that a noisy machine cannot fail it."""
+
+import sys
+
+import pytest
+
+from capas.base.clock import NEVER, ManualClock, Scheduler
+from capas.base.frame import Frame
+from capas.base.rng import Rng
+from capas.sim import links
+from capas.sim.links import LinkSettings
+from capas.sim.wire import Wire
+
+
+class Sink:
+    def receive(self, frame, now):
+        pass
+
+    def link_ready(self, now):
+        pass
+
+
+def calls_of(function):
+    count = 0
+
+    def profile(frame, event, arg):
+        nonlocal count
+        if event == "call":
+            count += 1
+
+    sys.setprofile(profile)
+    try:
+        function()
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+@pytest.mark.parametrize(
+    ("settings", "budget"),
+    [
+        # transmit, push, enter, through, _arrive, receive; one event for all
+        ({}, 6.1),
+        # and offer, finish, at (twice), next_deadline, run_due, fire; the stages
+        ({"rate": "10Mbit"}, 13.1),
+        ({"rate": "10Mbit", "delay": "10ms", "loss": "1%"}, 16.1),
+    ],
+)
+def test_calls_per_frame(settings, budget):
+    clock, scheduler = ManualClock(), Scheduler()
+    wire = Wire("w", clock, scheduler)
+    links.build(wire.up, LinkSettings(**settings), Rng(1))
+    wire.b.sink = Sink()
+    frames = [Frame(bytes(1000)) for _ in range(500)]
+
+    def run():
+        for frame in frames:
+            wire.a.transmit(frame)
+        while (when := scheduler.next_deadline()) != NEVER:
+            clock.time = when
+            scheduler.run_due(when)
+
+    each = calls_of(run) / len(frames)
+    assert each <= budget, each
