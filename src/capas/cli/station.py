@@ -30,7 +30,7 @@ from capas.real.devices import TunTap, open_tap, open_tun
 from capas.real.driver import RealDriver
 from capas.sockets.current import use_host
 from capas.transport.endpoint import Endpoint
-from capas.wire.address import parse, parse_interface
+from capas.wire.address import Prefix, is_link_local, parse, parse_interface
 
 T = TypeVar("T")
 _DAD_PATIENCE = 5.0  # s; RFC 4862 takes RetransTimer (1 s) and up to 1 s of random delay
@@ -83,12 +83,12 @@ class Station:
         closing.callback(self.loop.close)
 
     def _gateway(self, text: str) -> None:
-        try:
-            self.host.add_route("default", text)
-        except ConfigurationError as error:
-            raise ConfigurationError(
-                f"--gateway {text}: no --address shares a prefix with it"
-            ) from error
+        """A default route; by the interface, because an IPv6 prefix waits for its address."""
+        gateway = parse(text)
+        near = [Prefix(*parse_interface(own)) for own in self.options.address]
+        if not is_link_local(gateway) and not any(p.contains(gateway) for p in near):
+            raise ConfigurationError(f"--gateway {text}: no --address shares a prefix with it")
+        self.host.add_route("default", text, self.interface)
 
     def _capture(self, path: str) -> None:
         try:
