@@ -130,6 +130,7 @@ class HostConfig:
     tcp_connect_timeout: int = 0  # ns for the whole handshake, 0: by tcp_syn_retries
     tcp_notsent_lowat: int = 0xFFFFFFFF  # default of TCP_NOTSENT_LOWAT, bytes
     tcp_min_tso_segs: int = 2  # segments of the smallest super-frame worth waiting for
+    tcp_tso_autosize: bool = False  # size super-frames by rate and window (Linux tcp_tso_autosize)
     tcp_tso_win_divisor: int = 3  # defer super-frames smaller than this part of the window
     tcp_advmss: int = 0  # MSS option to announce, 0: from the route's MTU
     tcp_fastopen_key: str = ""  # hexadecimal, groups joined by "-"; "": random

@@ -18,6 +18,7 @@ def linux() -> HostConfig:
     """Linux 6.x."""
     config = HostConfig()
     config.tcp_hystart = "linux"
+    config.tcp_tso_autosize = True
     return config
 
 

@@ -32,6 +32,7 @@ from capas.transport.tcp.options import UserOptions
 from capas.wire import address as addr
 
 MSG_PEEK: Final = options.number("MSG_PEEK", 2)
+MSG_MORE: Final = options.number("MSG_MORE", 0x8000)
 MSG_OOB: Final = options.number("MSG_OOB", 1)
 MSG_ERRQUEUE: Final = options.number("MSG_ERRQUEUE", 0x2000)
 
@@ -44,7 +45,12 @@ _TIMES: Final = {
     "user_timeout": MS,
     "connect_timeout": SECOND,
 }
-_FLAGS: Final = {"nodelay": "nodelay", "cork": "cork", "oob_inline": "oobinline", "no_options": "no_options"}
+_FLAGS: Final = {
+    "nodelay": "nodelay",
+    "cork": "cork",
+    "oob_inline": "oobinline",
+    "no_options": "no_options",
+}
 _COUNTS: Final = ("keepcnt", "syncnt", "maxseg", "notsent_lowat")
 #: option -> the host's setting it begins with, and the unit of the option in the setting's
 _SETTINGS: Final = {
@@ -205,7 +211,7 @@ class StreamDescription(Description):
         connection = self.connection
         if connection is None:
             raise fail(errno.EPIPE)
-        taken = connection.send(data, self.driver.now())
+        taken = connection.send(data, self.driver.now(), bool(flags & MSG_MORE))
         if taken:
             self.driver.kick(self.host)
             return taken
@@ -352,7 +358,7 @@ class StreamDescription(Description):
             return chosen.encode().ljust(16, b"\0")
         if name == "info":
             listening = self.listener is not None
-            return pack_info(None if connection is None else connection.info(), listening)
+            return pack_info(None if connection is None else connection.info(self.now()), listening)
         if name in ("path_mtu", "path_mtu6"):
             if connection is None:
                 raise fail(errno.ENOTCONN)

@@ -7,11 +7,14 @@ Times there are microseconds, windows and queues are segments.
 from struct import Struct
 from typing import Final
 
-from capas.base.clock import US
+from capas.base.clock import MS, US
 from capas.transport.tcp import states
+from capas.transport.tcp.congestion.base import INFINITE_SSTHRESH
 from capas.transport.tcp.info import TcpInfo
 
 _LAYOUT: Final = Struct("@8B24I4Q6IQQQQ2I2Q4I")
+
+_NO_SSTHRESH: Final = 0x7FFFFFFF  # Linux TCP_INFINITE_SSTHRESH
 
 #: our state -> Linux's number
 _STATES: Final = {
@@ -44,6 +47,10 @@ def _micros(time: int) -> int:
     return _u32(time // US)
 
 
+def _millis(time: int) -> int:
+    return _u32(time // MS)
+
+
 def _segments(info: TcpInfo, size: int) -> int:
     return _u32(-(-size // max(info.snd_mss, 1)))
 
@@ -51,6 +58,7 @@ def _segments(info: TcpInfo, size: int) -> int:
 def _small(info: TcpInfo) -> tuple[int, ...]:
     """The eight octets in front, tcpi_state to the bit fields."""
     options = info.ts_ok | info.sack_ok << 1 | info.wscale_ok << 2 | info.ecn_ok << 3
+    options |= info.syn_data << 5
     return (
         _STATES[info.state],
         info.ca_state & 0xFF,
@@ -65,6 +73,7 @@ def _small(info: TcpInfo) -> tuple[int, ...]:
 
 def _path(info: TcpInfo) -> tuple[int, ...]:
     """tcpi_rto to tcpi_total_retrans."""
+    mss = max(info.snd_mss, 1)
     queues = (info.unacked, info.sacked, info.lost, info.retrans)
     return (
         _micros(info.rto),
@@ -73,18 +82,21 @@ def _path(info: TcpInfo) -> tuple[int, ...]:
         info.rcv_mss,
         *(_segments(info, size) for size in queues),
         0,
-        *(0, 0, 0, 0),  # when something was last sent or received: not kept
+        _millis(info.last_data_sent),
+        0,  # last_ack_sent: Linux does not fill it either
+        _millis(info.last_data_received),
+        _millis(info.last_ack_received),
         info.pmtu,
         _u32(info.rcv_wnd),
         _micros(info.rtt),
         _micros(info.rttvar),
-        _segments(info, info.snd_ssthresh),
-        _segments(info, info.snd_cwnd),
-        info.rcv_mss,
+        _NO_SSTHRESH if info.snd_ssthresh >= INFINITE_SSTHRESH else info.snd_ssthresh // mss,
+        info.snd_cwnd // mss,
+        info.advmss,
         info.reordering,
         0,
         _u32(info.rcv_space),
-        0,
+        _segments(info, info.total_retrans),
     )
 
 
@@ -100,7 +112,9 @@ def _totals(info: TcpInfo) -> tuple[int, ...]:
         _micros(info.min_rtt),
         *(0, 0),
         info.delivery_rate,
-        *(0, 0, 0),  # busy, limited by the window, limited by the buffer
+        _micros(info.busy_time),
+        _micros(info.rwnd_limited),
+        0,  # limited by the send buffer: not kept
         _segments(info, info.delivered),
         0,
         info.bytes_acked,

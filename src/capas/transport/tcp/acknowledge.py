@@ -13,6 +13,7 @@ from capas.transport.tcp import rack, recovery
 from capas.transport.tcp import timers as tt
 from capas.transport.tcp.congestion.base import AckSample
 from capas.transport.tcp.handshake import ts_now
+from capas.transport.tcp.life import NONE
 from capas.transport.tcp.recovery import CWR, RECOVERY
 from capas.wire.tcp import ECE, FIN, SYN, Segment
 
@@ -51,6 +52,8 @@ def acknowledged(c: "TcpConnection", seg: Segment, now: int) -> None:
             recovery.congestion_echo(c, now)
         recovery.detect(c, now, advanced)
         _tell_congestion_control(c, prior_flight, now)
+    if tx.snd_una >= tx.queue_end:
+        c.life.chrono.switch(NONE, now)
     _rearm(c, advanced, now)
     c.writable()
     c.want_output()

@@ -317,8 +317,11 @@ class TcpConnection:
 
     # -- user calls (RFC 9293 §3.9.1) -------------------------------------------------------------
 
-    def send(self, data: Buffer, now: int) -> int:
-        """SEND: queue bytes; how many were taken, 0 when the buffer is full."""
+    def send(self, data: Buffer, now: int, more: bool = False) -> int:
+        """SEND: queue bytes; how many were taken, 0 when the buffer is full.
+
+        ``more`` promises that further bytes follow at once (MSG_MORE): a short rest waits for them.
+        """
         if self.error:
             self._raise_error()
         if not CAN_SEND[self.state] or self.tx.fin_queued:
@@ -327,6 +330,8 @@ class TcpConnection:
             return 0
         tx = self.tx
         taken = tx.append(data)
+        if not more or taken < len(data):
+            tx.push_end = tx.queue_end
         if taken < len(data) or tx.queue_end - tx.snd_nxt >= self.options.notsent_lowat:
             self.endpoint.clear(WRITE)
         if taken:
@@ -398,9 +403,9 @@ class TcpConnection:
         error = self.take_error()
         raise os_error(error)
 
-    def info(self) -> info.TcpInfo:
-        """STATUS: a plain copy."""
-        return info.snapshot(self)
+    def info(self, now: int = -1) -> info.TcpInfo:
+        """STATUS: a plain copy; ``now`` dates the ages in it."""
+        return info.snapshot(self, now if now >= 0 else self.life.heard)
 
     def set_receive_buffer(self, size: int) -> None:
         """SO_RCVBUF: fixes the buffer, no more tuning."""

@@ -83,7 +83,7 @@ def send_syn(c: "TcpConnection", now: int) -> None:
     if ts_ok:
         ts_val = ts_now(c, now)
     shift = window_shift(config, rx.limit) if wscale_ok else -1
-    mss = advertised_mss(c)
+    mss = c.life.advmss = advertised_mss(c)
     options = tcp_options.syn_options(
         mss, shift, sack_ok, ts_val, ts_ecr, None, config.tcp_option_order
     )

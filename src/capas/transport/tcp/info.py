@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from capas.transport.tcp import states
 from capas.transport.tcp import timers as tt
+from capas.transport.tcp.life import BUSY, RWND_LIMITED
 from capas.transport.tcp.recovery import in_flight
 
 if TYPE_CHECKING:
@@ -51,6 +52,14 @@ class TcpInfo:
     retrans: int
     in_flight: int
     reordering: int  # segments
+    total_retrans: int  # bytes retransmitted on the connection
+    advmss: int  # the MSS option we announced
+    syn_data: bool  # Fast Open carried data that was acknowledged (TCPI_OPT_SYN_DATA)
+    last_data_sent: int  # ns ago
+    last_data_received: int
+    last_ack_received: int
+    busy_time: int  # ns with data outstanding
+    rwnd_limited: int  # ns held up by the peer's window
     notsent: int
     unread: int
     bytes_acked: int
@@ -62,7 +71,7 @@ class TcpInfo:
     timer: str  # the next timer, "" if none
 
 
-def snapshot(c: "TcpConnection") -> TcpInfo:
+def snapshot(c: "TcpConnection", now: int) -> TcpInfo:
     """The connection as it is now."""
     tx, rx, board, rtt, cc = c.tx, c.rx, c.board, c.rtt, c.cc
     deadlines = c.timers.deadlines
@@ -99,6 +108,14 @@ def snapshot(c: "TcpConnection") -> TcpInfo:
         retrans=board.retrans,
         in_flight=in_flight(c),
         reordering=c.recovery.reordering,
+        total_retrans=c.life.retransmitted,
+        advmss=c.life.advmss,
+        syn_data=c.life.syn_data_acked,
+        last_data_sent=now - c.life.data_sent,
+        last_data_received=now - max(c.life.data_heard, c.life.born),
+        last_ack_received=now - c.life.heard,
+        busy_time=c.life.chrono.total(BUSY, now),
+        rwnd_limited=c.life.chrono.total(RWND_LIMITED, now),
         notsent=max(tx.queue_end - tx.snd_nxt, 0),
         unread=rx.buffered,
         bytes_acked=max(tx.snd_una - tx.iss - 1, 0),

@@ -10,6 +10,41 @@ from capas.base.clock import NEVER
 
 _LONG_AGO: Final = -NEVER
 
+NONE: Final = 0  # what `Chrono` measures
+BUSY: Final = 1
+RWND_LIMITED: Final = 2
+SNDBUF_LIMITED: Final = 3
+
+
+@final
+class Chrono:
+    """How long the sender was busy, and with what in its way (tcp_info's busy_time and others).
+
+    Being limited is being busy too, so the total of BUSY counts all three.
+    """
+
+    __slots__ = ("_since", "_spent", "kind")
+
+    def __init__(self) -> None:
+        self.kind: int = NONE
+        self._since: int = 0
+        self._spent: list[int] = [0, 0, 0, 0]
+
+    def switch(self, kind: int, now: int) -> None:
+        """From now on ``kind`` is what holds the sender."""
+        if kind != self.kind:
+            self._spent[self.kind] += now - self._since
+            self.kind = kind
+            self._since = now
+
+    def total(self, kind: int, now: int) -> int:
+        """Time spent so far, ns."""
+        spent = self._spent.copy()
+        spent[self.kind] += now - self._since
+        if kind == BUSY:
+            return spent[BUSY] + spent[RWND_LIMITED] + spent[SNDBUF_LIMITED]
+        return spent[kind]
+
 
 @final
 class Life:
@@ -27,12 +62,20 @@ class Life:
     ``soft_error``     errno of the last ICMP error, reported if the connection times out
     ``answered``       when an invalid segment was last answered
     ``confirmed``      when the next hop was last told that it works
+    ``born``           when the connection began; ``data_sent``: when data last left
+    ``chrono``         where the sender's time went
+    ``retransmitted``  bytes sent again; ``advmss``: the MSS option announced
+    ``syn_data_acked``  the peer took the data in our SYN (RFC 7413)
     """
 
     __slots__ = (
+        "advmss",
         "answered",
+        "born",
+        "chrono",
         "confirmed",
         "data_heard",
+        "data_sent",
         "ecn_echo",
         "heard",
         "orphan",
@@ -42,7 +85,9 @@ class Life:
         "probes",
         "read_shut",
         "reader_gone",
+        "retransmitted",
         "soft_error",
+        "syn_data_acked",
     )
 
     def __init__(self, now: int) -> None:
@@ -59,6 +104,12 @@ class Life:
         self.soft_error: int = 0
         self.answered: int = _LONG_AGO
         self.confirmed: int = _LONG_AGO
+        self.born: int = now
+        self.data_sent: int = now
+        self.chrono: Chrono = Chrono()
+        self.retransmitted: int = 0
+        self.advmss: int = 0
+        self.syn_data_acked: bool = False
 
     def may_answer_invalid(self, now: int, interval: int) -> bool:
         """One answer per ``interval`` to segments outside the window (Linux invalid_ratelimit)."""

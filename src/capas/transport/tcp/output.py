@@ -15,6 +15,7 @@ from capas.base.seq import M32
 from capas.transport.tcp import manners, rack
 from capas.transport.tcp import timers as tt
 from capas.transport.tcp.handshake import ts_now
+from capas.transport.tcp.life import BUSY, RWND_LIMITED
 from capas.transport.tcp.receiver import ACK_DELAYED, ACK_NOW
 from capas.transport.tcp.recovery import CWR as PHASE_CWR
 from capas.transport.tcp.recovery import RECOVERY, in_flight
@@ -63,6 +64,8 @@ def transmit(c: "TcpConnection", seq: int, n: int, flags: int, now: int) -> bool
     ecn = 0
     if c.neg.ecn_ok:
         flags, ecn = _ecn_marks(c, seq, n, flags)
+    if n:
+        c.life.data_sent = now
     super_frame = n > tx.mss
     if super_frame:
         c.path.set_segment_size(tx.mss)
@@ -137,9 +140,13 @@ def send_probe(c: "TcpConnection", now: int) -> None:
 
 
 def send_reset(c: "TcpConnection", now: int) -> None:
-    """<SEQ=SND.NXT><CTL=RST,ACK>."""
+    """<SEQ=SND.NXT><CTL=RST,ACK>, with a timestamp if they are in use (RFC 7323 §3.2)."""
     c.counters.add("tcp.resets_out")
-    c.path.send(c.tx.snd_nxt & M32, c.rx.rcv_nxt & M32, RST | ACK, 0, 0, b"", (), 0, False, 0, now)
+    options = b""
+    if c.neg.ts_ok:
+        options = tcp_options.timestamps(ts_now(c, now), max(c.rx.ts_recent, 0))
+    seq, ack = c.tx.snd_nxt & M32, c.rx.rcv_nxt & M32
+    c.path.send(seq, ack, RST | ACK, 0, 0, options, (), 0, False, 0, now)
 
 
 # -- repairs ------------------------------------------------------------------------------------
@@ -181,6 +188,7 @@ def retransmit(c: "TcpConnection", record: "Record", allowed: int, now: int) -> 
     c.recovery.undo_bytes += size
     transmit(c, record.seq, n, flags, now)
     board.retransmitted(record, now)
+    c.life.retransmitted += size
     c.counters.add("tcp.retransmitted", max(1, -(-n // tx.mss)))
     c.cc.on_sent(now, size, in_flight(c))
     _paced(c, n, now)
@@ -196,9 +204,17 @@ def _run_limit(c: "TcpConnection") -> int:
     """Payload bytes of the largest run, a whole number of segments."""
     mss = c.tx.mss
     most = c.path.gso_max - 60  # the largest TCP header fits besides
-    rate = c.cc.pacing_rate
+    if most <= mss:
+        return mss
+    config, cc = c.config, c.cc
+    rate = cc.pacing_rate
+    if config.tcp_tso_autosize:
+        most = min(most, (cc.cwnd // mss >> 1) * mss)  # at least two runs in flight
+        if not rate and c.rtt.srtt:
+            percent = 200 if cc.cwnd < cc.ssthresh >> 1 else 120  # Linux tcp_pacing_*_ratio
+            rate = cc.cwnd * percent * (SECOND // 100) // c.rtt.srtt
     if rate:
-        most = min(most, max(rate >> 10, 2 * mss))  # about 1 ms, Linux tcp_tso_autosize
+        most = min(most, max(rate >> 10, config.tcp_min_tso_segs * mss))  # about 1 ms
     return most // mss * mss if most > mss else mss
 
 
@@ -211,6 +227,7 @@ def _new_data(c: "TcpConnection", now: int) -> None:
     run_limit = _run_limit(c)
     reducing = rec.phase == RECOVERY or rec.phase == PHASE_CWR
     cc.cwnd_limited = 0
+    limited = False  # by the peer's window
     while True:
         avail = tx.queue_end - tx.snd_nxt
         if avail <= 0:
@@ -223,6 +240,7 @@ def _new_data(c: "TcpConnection", now: int) -> None:
         n = min(avail, room, max(window, mss), run_limit)
         n = _whole_segments(c, n, avail, room)
         if n <= 0:
+            limited = room < min(avail, mss)
             break
         if not _pacing_allows(c, now):
             break
@@ -230,9 +248,11 @@ def _new_data(c: "TcpConnection", now: int) -> None:
         flight += n
         if reducing:
             rec.prr_out += n
+    tx.push_now = False
     if tx.fin_queued and tx.snd_nxt == tx.queue_end and not c.fin_sent():
         _send_fin(c, flight, now)
     _after_sending(c, now)
+    c.life.chrono.switch(RWND_LIMITED if limited else BUSY, now)
     if not board.lost and tx.snd_nxt >= tx.queue_end and flight < cc.cwnd:
         board.rate.limited_by_application(flight)
 
@@ -247,7 +267,10 @@ def _whole_segments(c: "TcpConnection", n: int, avail: int, room: int) -> int:
     if n == avail:
         # The end of the user's data: Nagle (Minshall: hold only behind another short segment).
         user = c.options
-        if tx.fin_queued or (not user.cork and (user.nodelay or tx.small_end <= tx.snd_una)):
+        held = user.cork or tx.push_end < tx.queue_end
+        if tx.fin_queued or tx.push_now:
+            return n
+        if not held and (user.nodelay or tx.small_end <= tx.snd_una):
             return n
     elif n == room and n < mss and n * 2 >= tx.max_wnd and not c.options.cork:
         return n  # half of the largest window ever offered (RFC 9293 §3.8.6.2.1)
@@ -260,7 +283,7 @@ def _send_run(c: "TcpConnection", n: int, last: bool, flight: int, now: int) -> 
     end = seq + n
     flags = 0
     if last:
-        flags = PSH
+        flags = PSH if tx.push_end >= end else 0
         if tx.fin_queued:
             flags |= FIN
             end += 1

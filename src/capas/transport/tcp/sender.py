@@ -31,6 +31,8 @@ class Sender:
     ``fin_queued`` the user closed: FIN follows ``queue_end``
     ``snd_up``     SND.UP, -1 without urgent data
     ``small_end``  end of the last segment sent that was not full-sized (Minshall's Nagle)
+    ``push_end``   end of what the user wrote without announcing more (MSG_MORE)
+    ``push_now``   send the short rest once, whatever Nagle and TCP_CORK say
     ``limit``      cap of the buffer, bytes
     """
 
@@ -48,6 +50,8 @@ class Sender:
         "max_wnd",
         "mss",
         "queue_end",
+        "push_end",
+        "push_now",
         "small_end",
         "snd_nxt",
         "snd_una",
@@ -72,6 +76,8 @@ class Sender:
         self.fin_queued: bool = False
         self.snd_up: int = -1
         self.small_end: int = iss
+        self.push_end: int = iss
+        self.push_now: bool = False
         self.limit: int = limit
         self.auto_max: int = auto_max  # 0: the user fixed the buffer
         self._chunks: list[bytes] = []
