@@ -41,6 +41,10 @@ def chargen_line(number: int) -> bytes:
 #: One turn of the pattern: 95 lines, 7030 bytes.
 PATTERN: Final = b"".join(chargen_line(n) for n in range(_COUNT))
 
+#: What one write of chargen takes: about a super-frame, a whole number of patterns.
+_BLOCK: Final = PATTERN * 9
+_BLOCKS: Final = 8  # writes per turn of the loop
+
 # Names are written out, not by strftime, which follows the locale.
 _DAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 _MONTHS: Final = (
@@ -111,11 +115,12 @@ class _ChargenStream(_Stream):
         asyncio.get_running_loop().call_soon(self._more)
 
     def _more(self) -> None:
-        # One pattern per turn of the loop, so that one fast reader does not starve the others.
-        if self._open and not self._paused and not self.transport.is_closing():
-            self.transport.write(PATTERN)
-            if not self._paused:
-                asyncio.get_running_loop().call_soon(self._more)
+        # So much per turn of the loop, so that one fast reader does not starve the others.
+        for _ in range(_BLOCKS):
+            if not self._open or self._paused or self.transport.is_closing():
+                return
+            self.transport.write(_BLOCK)
+        asyncio.get_running_loop().call_soon(self._more)
 
     def pause_writing(self) -> None:
         self._paused = True
