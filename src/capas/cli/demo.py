@@ -10,8 +10,8 @@ from capas.cli.options import PROBABILITY, RATE, TIME, json_option, print_json, 
 
 _PICTURE: Final = (
     "  client ═══ {slow} ═══ r1 ─── r2 ─── lan ─┬─ web    http 80",
-    "             {pad}                         ├─ mail   smtp 25",
-    "             {pad}                         └─ dns    domain 53",
+    "             {pad}                        ├─ mail   smtp 25",
+    "             {pad}                        └─ dns    domain 53",
 )
 
 _STEPS: Final = {
