@@ -41,6 +41,15 @@ _MESSAGES = {
     errno.EADDRNOTAVAIL: "Cannot assign requested address",
     errno.ENOBUFS: "No buffer space available",
     errno.EMSGSIZE: "Message too long",
+    errno.EACCES: "Permission denied",
+    errno.EAGAIN: "Resource temporarily unavailable",
+    errno.EDESTADDRREQ: "Destination address required",
+    errno.EINVAL: "Invalid argument",
+    errno.ENODEV: "No such device",
+    errno.ENOPROTOOPT: "Protocol not available",
+    errno.ENOTCONN: "Transport endpoint is not connected",
+    errno.EOPNOTSUPP: "Operation not supported",
+    errno.EPROTO: "Protocol error",
 }
 
 

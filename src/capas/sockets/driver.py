@@ -9,6 +9,8 @@ so that a program which prints one prints the same on each run.
 """
 
 import contextlib
+import errno
+import os
 import selectors
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -47,12 +49,13 @@ class Descriptors:
         return fd
 
     def close(self, fd: int) -> None:
-        """Close one descriptor; the last one closes the description."""
+        """Close one descriptor (EBADF); the last one closes the description."""
         description = self.open.pop(fd, None)
-        if description is not None:
-            description.references -= 1
-            if description.references == 0:
-                description.close()
+        if description is None:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        description.references -= 1
+        if description.references == 0:
+            description.close()
 
 
 class Driver(ABC):

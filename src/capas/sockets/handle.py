@@ -52,7 +52,7 @@ def describe(host: Host, family: int, type: int, proto: int) -> Description:
 class Handle(std.socket):
     """A descriptor on the current host, or on ``host``."""
 
-    __slots__ = ("_description", "_driver", "_fd", "_timeout")
+    __slots__ = ("_description", "_driver", "_fd", "_inheritable", "_timeout")
 
     def __init__(
         self,
@@ -67,6 +67,7 @@ class Handle(std.socket):
         self._io_refs = 0
         self._closed = True
         self._fd: int = -1
+        self._inheritable: bool = False
         timeout = std.getdefaulttimeout()
         if fileno is None:
             kind = int(std.SOCK_STREAM) if type == -1 else int(type)
@@ -138,9 +139,10 @@ class Handle(std.socket):
     @property
     def description(self) -> Description:
         """What its descriptor stands for; EBADF when it is closed."""
-        if self._fd < 0:
+        description = self._driver.descriptors.open.get(self._fd)
+        if description is None:
             raise fail(errno.EBADF)
-        return self._description
+        return description
 
     def fileno(self) -> int:
         """A virtual descriptor, -1 when closed."""
@@ -154,9 +156,8 @@ class Handle(std.socket):
             value = float(value)
             if value < 0:
                 raise ValueError("Timeout value out of range")
-        if self._fd < 0:
-            raise fail(errno.EBADF)
-        self._timeout = value
+        if self.description is not None:  # EBADF
+            self._timeout = value
 
     def gettimeout(self) -> float | None:
         """The timeout in seconds, None: block."""

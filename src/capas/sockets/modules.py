@@ -7,6 +7,7 @@ Names that other modules took by ``from socket import ...`` are replaced too and
 way out.  Installations nest; the last one out restores everything.
 """
 
+import errno
 import select
 import selectors
 import socket
@@ -19,8 +20,9 @@ from types import ModuleType
 from typing import Any, Final, final
 
 from capas.sockets import polling, resolver, tls
-from capas.sockets.current import current_host
-from capas.sockets.driver import VIRTUAL_FD
+from capas.sockets.current import current_host, require_host
+from capas.sockets.driver import VIRTUAL_FD, Descriptors, driver_of
+from capas.sockets.failure import fail
 from capas.sockets.socket import Socket, socketpair_of
 
 real_socket: Final = socket.socket
@@ -93,6 +95,35 @@ def _socketpair(real: Callable[..., Any]) -> Callable[..., Any]:
     return socketpair
 
 
+def _dup(real: Callable[[int], int]) -> Callable[[int], int]:
+    def dup(fd: int, /) -> int:
+        """Another descriptor of the same socket."""
+        if fd < VIRTUAL_FD:
+            return real(fd)
+        return Socket.of(_of(fd).open[fd]).detach()
+
+    return dup
+
+
+def _close(real: Callable[[int], None]) -> Callable[[int], None]:
+    def close(fd: int, /) -> None:
+        """Close a descriptor without its socket object."""
+        if fd < VIRTUAL_FD:
+            real(fd)
+        else:
+            _of(fd).close(fd)
+
+    return close
+
+
+def _of(fd: int) -> Descriptors:
+    """The descriptors of the current host's driver, ``fd`` among them (EBADF)."""
+    table = driver_of(require_host()).descriptors
+    if fd not in table.open:
+        raise fail(errno.EBADF)
+    return table
+
+
 def _wrap_socket(real: Callable[..., Any]) -> Callable[..., Any]:
     def wrap_socket(self: ssl.SSLContext, sock: socket.socket, *args: Any, **kwargs: Any) -> Any:
         """TLS over a socket of ours without a kernel descriptor."""
@@ -107,7 +138,6 @@ def _stand_ins() -> list[tuple[Any, str, Any]]:
     """(module or class, name, stand-in) of all that is replaced."""
     found: list[tuple[Any, str, Any]] = [
         (socket, "socket", DispatchingSocket),
-        (socket, "SocketType", DispatchingSocket),
         (socket, "getaddrinfo", _dispatch(socket.getaddrinfo, resolver.getaddrinfo)),
         (socket, "getnameinfo", _dispatch(socket.getnameinfo, resolver.getnameinfo)),
         (
@@ -121,6 +151,8 @@ def _stand_ins() -> list[tuple[Any, str, Any]]:
         (socket, "gethostbyaddr", _dispatch(socket.gethostbyaddr, resolver.gethostbyaddr)),
         (socket, "gethostname", _dispatch(socket.gethostname, lambda host: host.name)),
         (socket, "socketpair", _socketpair(socket.socketpair)),
+        (socket, "dup", _dup(socket.dup)),
+        (socket, "close", _close(socket.close)),
         (select, "select", _dispatch(select.select, lambda host, *args: polling.select(*args))),
         (
             selectors.SelectSelector,

@@ -93,7 +93,7 @@ def _port(port: Any, protocols: Iterable[str], flags: int) -> int:
     if isinstance(port, bytes):
         port = port.decode("ascii")
     if isinstance(port, str):
-        if not port:
+        if not port.encode():  # UnicodeEncodeError as in CPython
             return 0
         try:
             return int(port) & 0xFFFF
@@ -197,9 +197,11 @@ def naming(host: Host, sockaddr: Any, flags: int) -> Resolving[tuple[str, str]]:
     if literal is None:
         raise gai_error(std.EAI_NONAME, "Name or service not known")
     packed, scope = literal
+    if len(sockaddr) > 2 and not 0 <= int(sockaddr[2]) <= 0xFFFFF:
+        raise OverflowError("getnameinfo(): flowinfo must be 0-1048575.")
     scope = scope or (int(sockaddr[3]) if len(sockaddr) > 3 else 0)
     shown = addr.text(packed)
-    if addr.is_link_local(packed) and len(packed) == 16 and scope:
+    if len(packed) == 16 and scope and (addr.is_link_local(packed) or packed[:2] == b"\xff\x02"):
         link = host.net.interface(scope)
         shown += "%" + (link.name if link is not None else str(scope))
     name: str | None = None
@@ -274,10 +276,17 @@ def address_of(host: Host, name: str, family: int) -> bytes:
 
 
 def getaddrinfo(
-    host: Host, name: Any, port: Any, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0
+    on: Host,
+    /,
+    host: Any,
+    port: Any,
+    family: int = 0,
+    type: int = 0,
+    proto: int = 0,
+    flags: int = 0,
 ) -> list[Info]:
-    """`socket.getaddrinfo` of ``host``."""
-    return run_blocking(host, infos(host, name, port, int(family), int(type), proto, int(flags)))
+    """`socket.getaddrinfo` on a host of ours."""
+    return run_blocking(on, infos(on, host, port, int(family), int(type), proto, int(flags)))
 
 
 def getnameinfo(host: Host, sockaddr: Any, flags: int) -> tuple[str, str]:

@@ -7,7 +7,6 @@ An operation that would block asks the driver to wait for the endpoint and tries
 """
 
 import errno
-import operator
 import socket as std
 from collections.abc import Iterable
 from functools import partial
@@ -15,6 +14,7 @@ from typing import Any, Final
 
 from capas.host.host import Host
 from capas.sockets import addresses, options, resolver
+from capas.sockets.arguments import c_int, control, gathered, is_regular, readable, writable
 from capas.sockets.current import current_host, require_host
 from capas.sockets.description import Address, Ancillary, Received
 from capas.sockets.failure import fail
@@ -67,7 +67,7 @@ class Socket(Handle):
     def listen(self, backlog: int = 128, /) -> None:
         """Accept connections, at most ``backlog`` waiting."""
         with self._driver.lock:
-            self.description.listen(operator.index(backlog))
+            self.description.listen(c_int(backlog))
 
     def accept(self) -> tuple[std.socket, Any]:
         """(new socket, address of the peer)."""
@@ -111,22 +111,24 @@ class Socket(Handle):
 
     def shutdown(self, how: int, /) -> None:
         """End one direction or both."""
-        if how not in (0, 1, 2):
+        if c_int(how) not in (0, 1, 2):
             raise fail(errno.EINVAL)
         with self._driver.lock:
             self.description.shutdown(how)
 
     def get_inheritable(self) -> bool:
-        """Virtual descriptors stay in this process."""
-        return False
+        """What `set_inheritable` said; virtual descriptors stay in this process all the same."""
+        return self._inheritable
 
     def set_inheritable(self, inheritable: bool) -> None:
-        """Without effect: see `get_inheritable`."""
+        """Only remembered: see `get_inheritable`."""
+        self._inheritable = bool(inheritable)
 
     # -- sending ----------------------------------------------------------------------------------
 
     def _send(self, data: Any, flags: int, to: Address | None, ancillary: Ancillary) -> int:
-        view = data if type(data) is bytes else memoryview(data).cast("B")
+        view = readable(data)
+        flags = c_int(flags)
         description = self.description
         try:
             return self._retry(lambda: description.send(view, flags, to, ancillary), WRITE, flags)
@@ -141,7 +143,7 @@ class Socket(Handle):
 
     def sendall(self, data: Any, flags: int = 0, /) -> None:
         """Send all, the timeout counting for all together."""
-        view = memoryview(data).cast("B")
+        view = memoryview(readable(data))
         description = self.description
         deadline = -1 if self._timeout == 0 else self._deadline()
         sent = 0
@@ -155,11 +157,12 @@ class Socket(Handle):
         """``sendto(data, [flags,] address)``."""
         if not 1 <= len(args) <= 2:
             raise TypeError(f"sendto() takes 2 or 3 arguments ({len(args) + 1} given)")
-        flags = operator.index(args[0]) if len(args) == 2 else 0
+        view = readable(data)
+        flags = c_int(args[0]) if len(args) == 2 else 0
         to = None if args[-1] is None else self._parse(args[-1], "sendto")
         if to is not None and self._description.kind == options.STREAM:
             to = None  # as in Linux: a connection knows where it goes
-        return self._send(data, flags, to, [])
+        return self._send(view, flags, to, [])
 
     def sendmsg(
         self,
@@ -170,19 +173,21 @@ class Socket(Handle):
         /,
     ) -> int:
         """Gather ``buffers`` into one send with control messages."""
-        pieces = [memoryview(buffer).cast("B") for buffer in buffers]
-        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        ancillary = [(level, kind, bytes(value)) for level, kind, value in ancdata]
+        data = gathered(buffers)
+        ancillary = control(ancdata)
         to = None if address is None else self._parse(address, "sendmsg")
         return self._send(data, flags, to, ancillary)
 
-    def sendfile(self, file: Any, offset: int = 0, count: int | None = None) -> int:
-        """Send a file by reading it."""
+    def _sendfile_use_sendfile(self, file: Any, offset: int = 0, count: int | None = None) -> int:
+        """What `sendfile` of the base class calls: a virtual descriptor has no os.sendfile."""
+        if not is_regular(file):
+            return 0
         return self._sendfile_use_send(file, offset, count)  # type: ignore[attr-defined,no-any-return]
 
     # -- receiving --------------------------------------------------------------------------------
 
     def _receive(self, limit: int, flags: int) -> Received:
+        flags = c_int(flags)
         description = self.description
         if flags & MSG_WAITALL and description.kind == options.STREAM and limit:
             return self._receive_all(limit, flags & ~MSG_WAITALL)
@@ -219,9 +224,7 @@ class Socket(Handle):
         return received.data, self._form(received.source)
 
     def _room(self, buffer: Any, nbytes: int, name: str) -> memoryview:
-        view = memoryview(buffer).cast("B")
-        if view.readonly:
-            raise TypeError(f"{name}() argument 1 must be read-write bytes-like object")
+        view = writable(buffer, f"{name}() argument 1")
         if nbytes < 0:
             raise ValueError(f"negative buffersize in {name}")
         if nbytes > len(view):
@@ -248,7 +251,7 @@ class Socket(Handle):
         """(data, control messages, flags, address)."""
         if bufsize < 0:
             raise ValueError("negative buffer size in recvmsg()")
-        if ancbufsize < 0:
+        if c_int(ancbufsize) < 0:
             raise ValueError("invalid ancillary data buffer length")
         received = self._receive(bufsize, flags)
         messages, shown = _fit(received, ancbufsize)
@@ -258,7 +261,9 @@ class Socket(Handle):
         self, buffers: Iterable[Any], ancbufsize: int = 0, flags: int = 0, /
     ) -> tuple[int, list[Any], int, Any]:
         """Scatter into ``buffers``; (number of bytes, control messages, flags, address)."""
-        views = [memoryview(buffer).cast("B") for buffer in buffers]
+        views = [writable(buffer, "recvmsg_into() argument 1") for buffer in _several(buffers)]
+        if c_int(ancbufsize) < 0:
+            raise ValueError("invalid ancillary data buffer length")
         received = self._receive(sum(len(view) for view in views), flags)
         data = received.data
         at = 0
@@ -290,6 +295,12 @@ class Socket(Handle):
         if buflen:
             return options.as_bytes(value)[:buflen]
         return options.as_int(value)
+
+
+def _several(buffers: Any) -> Iterable[Any]:
+    if isinstance(buffers, bytes | bytearray | memoryview):
+        raise TypeError("recvmsg_into() argument 1 must be an iterable")
+    return list(buffers)
 
 
 def _fit(received: Received, room: int) -> tuple[Ancillary, int]:

@@ -13,6 +13,7 @@ import ssl
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
+from capas.sockets.arguments import is_regular
 from capas.sockets.failure import fail
 from capas.sockets.socket import Socket
 
@@ -201,8 +202,10 @@ class TlsSocket(std.socket):
         while sent < len(view):
             sent += self.send(view[sent : sent + _CHUNK])
 
-    def sendfile(self, file: Any, offset: int = 0, count: int | None = None) -> int:
-        """Send a file by reading it."""
+    def _sendfile_use_sendfile(self, file: Any, offset: int = 0, count: int | None = None) -> int:
+        """What `sendfile` of the base class calls: a virtual descriptor has no os.sendfile."""
+        if not is_regular(file):
+            return 0
         return self._sendfile_use_send(file, offset, count)  # type: ignore[no-any-return]
 
     @staticmethod

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Arguments of socket calls, checked as CPython's C code checks them."""
+
+import io
+import operator
+import os
+import socket
+from collections.abc import Iterable
+from typing import Any
+
+from capas.sockets.description import Ancillary
+
+_INT_MAX = 0x7FFFFFFF
+
+
+def c_int(value: Any) -> int:
+    """A C int: TypeError, OverflowError."""
+    number = operator.index(value)
+    if not -_INT_MAX - 1 <= number <= _INT_MAX:
+        raise OverflowError("Python int too large to convert to C int")
+    return number
+
+
+def is_regular(file: Any) -> bool:
+    """Whether a file has bytes to send; `sendfile` gives up on one without a descriptor."""
+    try:
+        return os.fstat(file.fileno()).st_size > 0
+    except (AttributeError, io.UnsupportedOperation, OSError) as error:
+        raise socket._GiveupOnSendfile(error) from error  # type: ignore[attr-defined]
+
+
+def readable(data: Any) -> bytes | memoryview:
+    """The bytes of a bytes-like object."""
+    if type(data) is bytes:
+        return data
+    try:
+        return memoryview(data).cast("B")
+    except TypeError:
+        kind = type(data).__name__
+        raise TypeError(f"a bytes-like object is required, not '{kind}'") from None
+
+
+def writable(buffer: Any, what: str) -> memoryview:
+    """The room of a writable bytes-like object."""
+    try:
+        view = memoryview(buffer).cast("B")
+    except TypeError:
+        view = None
+    if view is None or view.readonly:
+        kind = type(buffer).__name__
+        raise TypeError(f"{what} must be read-write bytes-like object, not {kind}")
+    return view
+
+
+def gathered(buffers: Iterable[Any]) -> bytes | memoryview:
+    """The buffers of sendmsg as one."""
+    pieces = [readable(buffer) for buffer in buffers]
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def control(messages: Iterable[Any]) -> Ancillary:
+    """The control messages of sendmsg."""
+    found: Ancillary = []
+    for message in messages:
+        if not isinstance(message, tuple | list) or len(message) != 3:
+            raise TypeError("sendmsg() argument 2 must be an iterable of 3-tuples")
+        level, kind, data = message
+        found.append((c_int(level), c_int(kind), bytes(readable(data))))
+    return found
