@@ -122,6 +122,13 @@ class Multicast:
         if member.last_reporter:
             self._send_leave(member, now)
 
+    def report_all(self, interface: Interface, now: int) -> None:
+        """The link came up: whoever listens there learns of all memberships again."""
+        for (index, _), member in list(self.members.items()):
+            if index == interface.index:
+                member.unsolicited = 2
+                self.report(member, now)
+
     # -- sending ----------------------------------------------------------------------------------
 
     def report(self, member: Membership, now: int) -> None:

@@ -118,6 +118,7 @@ class Internet:
         tos: int = 0,
         df: bool = True,
         loop: bool = True,
+        flow_label: int = 0,
     ) -> bool:
         """Send a transport packet by `Ipv4.send` or `Ipv6.send`."""
         if len(dst) == 4:
@@ -125,7 +126,7 @@ class Internet:
                 route, src, dst, protocol, pieces, offload, now, ttl, tos, df, b"", loop
             )
         return self.ipv6.send(
-            route, src, dst, protocol, pieces, offload, now, ttl, tos, df, b"", loop
+            route, src, dst, protocol, pieces, offload, now, ttl, tos, df, b"", loop, flow_label
         )
 
     def send_icmp_port_unreachable(

@@ -142,6 +142,22 @@ class InternetStack:
         interface.arp.address_removed(address)
         return self.addresses.remove(interface, address) is not None
 
+    def link_changed(self, interface: Interface, now: int) -> None:
+        """The interface went up or down: cached routes are looked at again, and on the way up the
+        network is told and asked anew (RFC 4861 §6.3.7, RFC 5227 §2.3).
+        """
+        self.shared.routes.changed()
+        if not interface.up or not interface.ethernet:
+            return
+        for own in interface.addresses:
+            if len(own.address) == 4 and own.state != TENTATIVE:
+                interface.arp.announce(own.address, now)
+        self.multicast.report_all(interface, now)
+        config = self.shared.config
+        autoconf = self.nd.autoconf.get(interface.index)
+        if autoconf is not None and config.accept_ra and not config.forwarding:
+            autoconf.start(now)
+
     def set_trace(self, trace: Tracer | None) -> None:
         """Tell decisions and drops of this layer to ``trace``."""
         self.shared.trace = trace

@@ -375,3 +375,24 @@ def test_the_sender_waits_for_its_own_address() -> None:
     assert ra is not None
     assert [p.prefix for p in ra.options.prefixes] == [PREFIX]
     assert header.src[0] == 0xFE
+
+
+def test_a_link_that_comes_up_is_asked_again() -> None:
+    net, a = host()
+    interface = a.interfaces[1]
+    a.stack.add_address(interface, parse("10.0.0.1"), 24, net.now)
+    net.run(60 * SECOND)
+    said(net)
+    generation = a.stack.net.routes.generation
+    interface.up = False
+    a.stack.link_changed(interface, net.now)
+    assert a.stack.net.routes.generation > generation
+    assert said(net, 131, 133) == []
+    assert a.stack.net.route(parse("10.0.0.7")) is None
+    interface.up = True
+    a.stack.link_changed(interface, net.now)
+    net.run(2 * SECOND)
+    arp = [f for f in net.segments[0].log if f.data[12:14] == b"\x08\x06"]
+    assert len(arp) == 1
+    assert len(said(net, 133)) == 1
+    assert a.stack.net.route(parse("10.0.0.7")) is not None
