@@ -564,3 +564,29 @@ def test_a_program_that_only_sends_takes_time():
     world.run(until=0.000_005)
     assert world.now == 5000
     world.close()
+
+
+def test_traffic_that_takes_no_time_takes_a_little():
+    """An exchange over the loopback interface for ever does not stop the clock."""
+    world = World()
+    world.host("a")
+
+    async def echo(reader, writer):
+        while data := await reader.read(10):
+            writer.write(data)
+        writer.close()
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        with use_host(world.hosts["a"]):
+            server = await asyncio.start_server(echo, port=7)
+            reader, writer = await asyncio.open_connection("127.0.0.1", 7)
+            start = loop.time()
+            while loop.time() <= start + 0.000_010:
+                writer.write(b"x")
+                assert await reader.readexactly(1) == b"x"
+            writer.close()
+            server.close()
+
+    run(world, main())
+    assert world.time < 1

@@ -45,8 +45,9 @@ class SimDriver(Driver):
         self.epoch: int = epoch
         self.nodes: dict[str, HostNode] = {}
         self._prepare: Callable[[], None] = prepare  # brings routes up to date
-        self._turns: int = 0
+        self._turns: int = 0  # of an event loop, at the instant ``_turn_time``
         self._turn_time: int = -1
+        self._polls: int = 0
         self._reads: int = 0
         self._read_time: int = -1
         self._tasks: dict[str, WeakSet[asyncio.Task[Any]]] = {}  # by name of host
@@ -161,37 +162,40 @@ class SimDriver(Driver):
         try:
             if engine.touched:
                 engine.settle()
-            if deadline <= engine.clock.time:
-                self._turn_now()
+            self._polls += 1
+            if self._polls % _POLL_EVERY == 0:
+                self._poll(0)
+            clock = engine.clock
+            now = clock.time
+            if now != self._turn_time:
+                self._turn_time = now
+                self._turns = 0
+            self._turns += 1
+            still = self._turns > _STILL_TURNS
+            if still:
+                now += STEP
+            if deadline <= now or still or engine.woken:
+                self._turn_now(now)
             else:
                 self._turn_until(_whole_steps(deadline))
+            if still:
+                self._turn_time = clock.time  # a loop that goes on turning steps each time
             engine.woken = False
         finally:
             engine.leave()
 
-    def _turn_now(self) -> None:
-        """What is due now; with a step of time if the loop has turned at this instant for long."""
+    def _turn_now(self, now: int) -> None:
+        """What is due by ``now``, without waiting."""
         engine = self.engine
-        now = engine.clock.time
-        if now != self._turn_time:
-            self._turn_time = now
-            self._turns = 0
-        self._turns += 1
-        if self._turns > _STILL_TURNS:
-            now += STEP
-            self._turn_time = now
-        if self._turns % _POLL_EVERY == 0:
-            self._poll(0)
-        while not engine.woken:
+        while True:
             if not engine.step(now):
                 engine.clock.time = max(engine.clock.time, now)
+                break
+            if engine.woken:
                 break
 
     def _turn_until(self, deadline: int) -> None:
         engine = self.engine
-        self._turns += 1
-        if self._turns % _POLL_EVERY == 0:
-            self._poll(0)
         while not engine.woken:
             if not engine.step(deadline):
                 if deadline != NEVER:
