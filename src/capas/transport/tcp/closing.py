@@ -40,6 +40,8 @@ def shutdown(c: "TcpConnection", now: int) -> None:
     if state not in (SYN_RECEIVED, ESTABLISHED, CLOSE_WAIT):
         return
     c.tx.fin_queued = True
+    if state == SYN_RECEIVED:
+        return  # "queue for processing after entering ESTABLISHED": `connected` goes on
     c.set_state(LAST_ACK if state == CLOSE_WAIT else FIN_WAIT_1, now)
     c.want_output()
 
@@ -68,16 +70,9 @@ def close(c: "TcpConnection", now: int) -> None:
 
 
 def abort(c: "TcpConnection", now: int) -> None:
-    """<SEQ=SND.NXT><CTL=RST> in the synchronized states (RFC 9293 §3.10.5)."""
-    if c.state in (
-        SYN_RECEIVED,
-        ESTABLISHED,
-        FIN_WAIT_1,
-        FIN_WAIT_2,
-        CLOSE_WAIT,
-        CLOSING,
-        LAST_ACK,
-    ):
+    """<SEQ=SND.NXT><CTL=RST> while the peer may wait for something (RFC 9293 §3.10.5)."""
+    silent = c.state in (CLOSING, LAST_ACK) and c.fin_sent()
+    if SYN_RECEIVED <= c.state < TIME_WAIT and not silent:
         output.send_reset(c, now)
     done(c, now)
 
@@ -150,11 +145,14 @@ def challenge(c: "TcpConnection", now: int) -> None:
 def connected(c: "TcpConnection", now: int) -> None:
     """ESTABLISHED: tell the user, or put it on the listener's accept queue."""
     c.counters.add("tcp.established")
+    c.life.born = now
     if c.options.keepalive:
         c.timers.set(tt.KEEPALIVE, now + c.options.keepidle)
     c.endpoint.set_ready(WRITE)
     if c.listener is not None:
         c.listener.established(c, now)
+    if c.tx.fin_queued and c.state == ESTABLISHED:
+        c.set_state(FIN_WAIT_1, now)
 
 
 def peer_closed(c: "TcpConnection") -> None:

@@ -20,21 +20,34 @@ _MAX_AGE: Final = 2  # periods a cookie stays good
 _TS_BITS: Final = 6
 _TS_MASK: Final = (1 << _TS_BITS) - 1
 _NO_SCALE: Final = 15
+_REOPEN_STEP: Final = 65_537  # Linux tcp_timewait_state_process: 65535 + 2
 
 
 @final
 class Secrets:
     """The keys of one host's TCP."""
 
-    __slots__ = ("_cookie_key", "_iss_key")
+    __slots__ = ("_cookie_key", "_iss_key", "_old_end", "_old_key")
 
     def __init__(self, rng: Rng) -> None:
         self._iss_key: bytes = rng.bytes(32)
         self._cookie_key: bytes = rng.bytes(32)
+        self._old_key: bytes = b""
+        self._old_end: int = 0
 
     def iss(self, key: bytes, now: int) -> int:
         """ISN = M + F(four-tuple, secret); M ticks every 4 us (RFC 6528 §3)."""
-        return (now // (4 * US) + _hash(self._iss_key, b"iss", key)) & M32
+        iss = (now // (4 * US) + _hash(self._iss_key, b"iss", key)) & M32
+        if key == self._old_key:
+            self._old_key = b""
+            if not 0 < (iss - self._old_end) & M32 < 0x80000000:
+                iss = (self._old_end + _REOPEN_STEP) & M32
+        return iss
+
+    def beyond(self, key: bytes, end: int) -> None:
+        """The next ISS of ``key`` exceeds ``end``, the old connection's last (RFC 9293 MAY-2)."""
+        self._old_key = key
+        self._old_end = end
 
     def ts_offset(self, key: bytes) -> int:
         """A timestamp offset per pair of addresses (RFC 7323 §7.1), not per port."""

@@ -137,7 +137,7 @@ class TcpLayer:
         if connection is not None:
             if connection.neg.ecn_ok:
                 segment.ecn = _ecn(data, l3)
-            if connection.state != TIME_WAIT or not self._reopen(connection, segment, now):
+            if connection.state != TIME_WAIT or not self._reopen(connection, segment, key, now):
                 connection.segment_arrives(segment, now)
                 return
         local, remote = _addresses(data, l3)
@@ -213,12 +213,15 @@ class TcpLayer:
         self.counters.add("tcp.segments_out")
         self.net.send(route, local, remote, PROTOCOL, (header,), Offload(0, CHECKSUM_OFFSET), now)
 
-    def _reopen(self, old: TcpConnection, segment: Segment, now: int) -> bool:
+    def _reopen(self, old: TcpConnection, segment: Segment, key: bytes, now: int) -> bool:
         """A new SYN for a pair in TIME-WAIT (RFC 9293 §3.6.1, RFC 6191): make room for it."""
         if segment.flags & (SYN | ACK | RST) != SYN:
             return False
         if not opening.may_reopen(old, segment):
             return False
+        if self._listener(old.local_address, old.local_port, key) is None:
+            return False
+        self.secrets.beyond(key, old.tx.snd_nxt & M32)
         self.counters.add("tcp.time_wait_reused")
         opening.close_time_wait(old, now)
         return True
@@ -270,6 +273,7 @@ class TcpLayer:
             if old.state != TIME_WAIT or now - old.life.heard < self.config.tcp_rto_initial:
                 raise os_error(errno.EADDRNOTAVAIL)
             opening.close_time_wait(old, now)
+            self.secrets.beyond(key, old.tx.snd_nxt & M32)
         path = Path(self.net, local, port, remote, remote_port, interface_index)
         c = TcpConnection(
             self.env, path, self.secrets.iss(key, now), self.secrets.ts_offset(key), now
