@@ -2,6 +2,7 @@
 import pytest
 from inet_double import Net, Node
 
+from capas.base.checksum import ones_sum, pseudo_sum
 from capas.base.clock import SECOND
 from capas.base.frame import (
     CSUM_PARTIAL,
@@ -14,7 +15,7 @@ from capas.base.frame import (
 )
 from capas.internet import types as kinds
 from capas.internet.forward import partial
-from capas.wire.address import parse
+from capas.wire.address import parse, text
 from capas.wire.ipv4 import DF, Ipv4Header
 from capas.wire.ipv6 import Ipv6Header, hop_by_hop
 
@@ -205,8 +206,6 @@ def test_merged_frames_get_their_pseudo_header_sum_back() -> None:
     frame = Frame(bytes(14) + packet, 0, CSUM_VALID, 0, 0, GSO_TCPV4, 1460)
     out = partial(frame, 14, 34, len(frame.data))
     assert (out.csum, out.csum_start, out.csum_offset) == (CSUM_PARTIAL, 34, 16)
-    from capas.base.checksum import pseudo_sum
-
     expected = pseudo_sum(parse(A[4]), parse(B[4]), 6, 2940)
     assert out.data[50:52] == expected.to_bytes(2, "big")
     assert partial(out, 14, 34, len(out.data)) is out
@@ -254,8 +253,6 @@ def test_what_is_not_forwarded(counter: str, data: bytes, group: bool) -> None:
 def test_link_local_sources_stay_on_their_link() -> None:
     net, a, r, _ = chain()
     src = next(i.address for i in a.interfaces[1].addresses if i.address[0] == 0xFE)
-    from capas.wire.address import text
-
     a.send(B[6], b"12345678", src=text(src))
     net.settle()
     assert r.counters.get("ipv6.forward_link_local") == 1
@@ -392,3 +389,44 @@ def test_df_is_kept() -> None:
     header = Ipv4Header.parse(b.recorder.packets[0].frame.data, 14)
     assert header is not None
     assert header.flags == DF
+
+
+def test_a_super_frame_without_df_is_split_and_then_fragmented() -> None:
+    net, a, r, b = chain(offload=True, mtu=700)
+    to = parse(B[4])
+    stack = a.stack.net
+    route = stack.route(to)
+    assert route is not None
+    for node in (a, b):
+        node.stack.net.register(17, node.recorder)
+    data = bytes(range(250)) * 12
+    header = b"\x10\x00\x20\x00" + (8 + len(data)).to_bytes(2, "big")
+    start = pseudo_sum(parse(A[4]), to, 17, 8 + len(data)).to_bytes(2, "big")
+    offload = Offload(0, 6, GSO_UDP_L4, 1000)
+    assert stack.send(route, parse(A[4]), to, 17, (header + start, data), offload, 0, df=False)
+    net.settle()
+    assert b"".join(p.payload[8:] for p in b.recorder.packets) == data
+    assert r.counters.get("ipv4.fragments_sent") == 6
+    for got in b.recorder.packets:
+        start_sum = pseudo_sum(parse(A[4]), to, 17, len(got.payload))
+        assert ones_sum(got.payload, start_sum) == 0xFFFF
+
+
+def test_a_link_too_small_for_any_fragment() -> None:
+    net, _, r, b = chain(mtu=67)
+    arrive(r, packet4(A[4], B[4], bytes(100), options=b"\x94\x04\0\0" + b"\x01" * 36))
+    net.settle()
+    assert r.counters.get("ipv4.fragment_failed") == 1
+    assert b.recorder.packets == []
+
+
+@pytest.mark.parametrize("group", ["239.1.2.3", "ff05::1:3", "10.0.1.255"])
+def test_groups_get_fragments_too(group: str) -> None:
+    net, a, r, _ = chain()
+    if group != "10.0.1.255":
+        r.stack.net.join(parse(group), r.interfaces[1], net.now)
+        a.stack.net.join(parse(group), a.interfaces[1], net.now)
+    assert a.send(group, bytes(3000), df=False, ttl=1, src=A[6 if ":" in group else 4])
+    net.settle()
+    assert [len(p.payload) for p in r.recorder.packets] == [3000]
+    assert [len(p.payload) for p in a.recorder.packets] == [3000]
