@@ -7,8 +7,9 @@ congestion control, timers.  `seg.seq` and `seg.ack` are unwrapped here.
 
 from typing import TYPE_CHECKING
 
-from capas.base.clock import MS
+from capas.base.clock import MS, NEVER, SECOND
 from capas.base.seq import M32, diff
+from capas.transport.endpoint import WRITE
 from capas.transport.tcp import rack, recovery
 from capas.transport.tcp import timers as tt
 from capas.transport.tcp.congestion.base import AckSample
@@ -23,9 +24,21 @@ if TYPE_CHECKING:
 
 def acknowledged(c: "TcpConnection", seg: Segment, now: int) -> None:
     """Take the acknowledgement and window of an acceptable segment."""
-    tx, board = c.tx, c.board
+    tx, board, rec = c.tx, c.board, c.recovery
     ack = seg.ack
     prior_una = tx.snd_una
+    if (
+        ack > prior_una
+        and not seg.sack
+        and rec.phase == recovery.OPEN
+        and not rec.reno_sacked
+        and rec.undo_una < 0
+        and not c.rack.tlp_end
+        and not seg.flags & ECE
+        and board.clean(ack)
+    ):
+        _clean_progress(c, seg, ack, now)
+        return
     prior_flight = recovery.in_flight(c)
     outcome = board.outcome
     outcome.reset()
@@ -57,6 +70,65 @@ def acknowledged(c: "TcpConnection", seg: Segment, now: int) -> None:
     _rearm(c, advanced, now)
     c.writable()
     c.want_output()
+
+
+def _clean_progress(c: "TcpConnection", seg: Segment, ack: int, now: int) -> None:
+    """As `acknowledged`, when nothing was ever lost, reordered or repeated of what is out.
+
+    Everything that deals with losses is known to do nothing then.  A test runs every acknowledgement
+    of a clean transfer both ways.
+    """
+    tx, board, rec, timers, rack_ = c.tx, c.board, c.recovery, c.timers, c.rack
+    flight = tx.snd_nxt - tx.snd_una
+    rate = board.rate
+    first_sent, newest = board.acked_clean(ack, now)
+    tx.snd_una = ack
+    tx.release(ack)
+    life = c.life
+    life.probes = 0
+    life.persist_backoff = 0
+    tx.update_window(seg.seq, ack, seg.wnd << tx.snd_wscale)
+    rec.dup_acks = 0
+    rec.timeouts = 0
+    rec.retrans_stamp = -1
+    if c.options.user_timeout:
+        timers.clear(tt.USER)
+        if tx.snd_nxt > ack:
+            timers.set(tt.USER, now + c.options.user_timeout)
+    if now - life.confirmed >= SECOND:
+        c.path_works(now)
+    rtt = c.rtt
+    rtt.sample(now - first_sent, now)
+    rack_.clean(newest.sent_time, newest.end, now)
+    if timers.deadlines[tt.REORDER] != NEVER:
+        timers.clear(tt.REORDER)
+    rate.finish(now, rtt.min_rtt)
+    sample = c.sample
+    sample.now = now
+    sample.acked = board.outcome.delivered
+    sample.lost = 0
+    sample.prior_in_flight = flight
+    sample.in_flight = tx.snd_nxt - ack
+    sample.rtt = now - newest.sent_time
+    sample.min_rtt = rtt.min_rtt
+    sample.delivered = rate.delivered
+    sample.prior_delivered = max(rate.prior_delivered, 0)
+    sample.rate = rate.rate
+    sample.app_limited = rate.rate_app_limited
+    sample.snd_una = ack & M32
+    sample.snd_nxt = tx.snd_nxt & M32
+    sample.in_recovery = 0
+    cc = c.cc
+    cc.on_ack(sample)
+    if tx.auto_max and 2 * cc.cwnd > tx.limit:
+        tx.tune(cc.cwnd)
+    if ack >= tx.queue_end:
+        life.chrono.switch(NONE, now)
+    _rearm(c, True, now)
+    if not c.endpoint.readiness & WRITE:
+        c.writable()
+    if not c.dirty:
+        c.want_output()
 
 
 def _take_sack(c: "TcpConnection", seg: Segment, now: int) -> bool:

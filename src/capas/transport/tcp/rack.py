@@ -68,6 +68,13 @@ class Rack:
             self.end_seq = record.end
             self.rtt = rtt
 
+    def clean(self, sent_time: int, end: int, now: int) -> None:
+        """As `delivered`, of a segment that was never repeated."""
+        if sent_time > self.xmit_ts or (sent_time == self.xmit_ts and end > self.end_seq):
+            self.xmit_ts = sent_time
+            self.end_seq = end
+            self.rtt = now - sent_time
+
     def reo_wnd(self, c: "TcpConnection") -> int:
         """Step 4: how long to wait for reordering, ns."""
         if not self.reordering_seen:

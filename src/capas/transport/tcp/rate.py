@@ -84,6 +84,25 @@ class RateSampler:
             self._record_app_limited = 1 if app_limited else 0
             self.first_sent_time = sent_time
 
+    def on_clean(
+        self,
+        now: int,
+        size: int,
+        sent_time: int,
+        delivered: int,
+        delivered_time: int,
+        first_sent_time: int,
+        app_limited: int,
+    ) -> None:
+        """An ACK delivered ``size`` bytes in order; the facts are those of the record sent last."""
+        self.delivered += size
+        self.delivered_time = now
+        self.prior_delivered = delivered
+        self._ack_start = delivered_time
+        self._send_elapsed = sent_time - first_sent_time
+        self._record_app_limited = 1 if app_limited else 0
+        self.first_sent_time = sent_time
+
     def finish(self, now: int, min_rtt: int) -> int:
         """Compute the ACK's sample; returns ``rate``.  ``min_rtt`` -1 if unknown."""
         self.rate = 0

@@ -270,6 +270,67 @@ class Scoreboard:
         while queue and queue[0][2] <= ack:
             queue.popleft()
 
+    def clean(self, ack: int) -> bool:
+        """No record is marked lost, repeated or SACKed, nor below ``ack`` ever was."""
+        if self.lost or self.retrans or self.sacked or self.ranges.starts:
+            return False
+        records = self._records
+        for i in range(self._head, len(records)):
+            record = records[i]
+            if record.flags:
+                return False
+            if record.end >= ack:
+                return True
+        return False
+
+    def acked_clean(self, ack: int, now: int) -> tuple[int, Record]:
+        """As `acked` when `clean` said so: the send time of the oldest, and the newest record."""
+        records, head = self._records, self._head
+        first = newest = best = records[head]
+        count = len(records)
+        rate = self.rate
+        started = rate.first_sent_time
+        delivered = 0
+        while head < count:
+            record = records[head]
+            seq, end = record.seq, record.end
+            if end > ack:
+                if seq >= ack:
+                    break
+                records[head] = record.cut(ack)  # a super-frame acknowledged in part
+                end = ack
+            else:
+                head += 1
+            newest = record
+            delivered += end - seq
+            # Of all records the one sent last measures the rate, as in `RateSampler.on_delivered`.
+            at, prior = record.delivered, best.delivered
+            if record is first or at > prior or (at == prior and record.sent_time > started):
+                best = record
+                started = record.sent_time
+            if end == ack:
+                break
+        rate.on_clean(
+            now,
+            delivered,
+            best.sent_time,
+            best.delivered,
+            best.delivered_time,
+            best.first_sent_time,
+            best.app_limited,
+        )
+        outcome = self.outcome
+        outcome.acked = outcome.delivered = delivered
+        outcome.sacked = outcome.lost = 0
+        if head > _COMPACT or head == count:
+            del records[:head]
+            head = 0
+        self._head = head
+        queue = self.transmissions
+        while queue and queue[0][2] <= ack:
+            queue.popleft()
+        return first.sent_time, newest
+
     def _gone(self, record: Record, now: int) -> None:
         size = record.end - record.seq
         flags = record.flags
