@@ -91,7 +91,7 @@ class CodeRunner:
 
 def normalise(text: str, line: int) -> str:
     """Code as packetdrill's authors write it, as a module."""
-    body = text.strip("\n")
+    body = text.strip("\n").rstrip().rstrip("\\").rstrip()
     if "\n" not in body.strip():
         return body.strip()
     lines = body.split("\n")

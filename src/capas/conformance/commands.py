@@ -86,7 +86,7 @@ class Commands:
         elif (name, argument) in _NEEDLESS or (name, "") in _NEEDLESS:
             pass
         elif name == "ethtool" and "off" in words:
-            self.network.without_super_frames()
+            self.network.link.splitting = True
         elif name == "tc" and "pfifo" in words:
             pass
         elif name == "ip" and "route" in words:

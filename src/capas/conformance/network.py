@@ -18,6 +18,7 @@ from capas.base.rng import Rng
 from capas.conformance.segments import Seen, read
 from capas.conformance.settings import IPV6, RunSettings
 from capas.host.host import Host
+from capas.link.offload import split
 from capas.link.link import FrameSink, Link, LinkCaps, Medium
 from capas.sockets.driver import Driver
 from capas.transport.endpoint import Endpoint
@@ -35,9 +36,18 @@ class ScriptLink(Link):
         self.caps = LinkCaps(mtu, Medium.IP, super_frames, TCP_GSO if super_frames else ())
         self.sink: FrameSink | None = None
         self.sent: deque[Seen] = deque()
+        self.splitting: bool = False
         self.now: int = 0
 
     def transmit(self, frame: Frame) -> bool:
+        if self.splitting and frame.gso_size:
+            for part in split(frame, 0, frame.gso_size):
+                self._sent(part)
+        else:
+            self._sent(frame)
+        return True
+
+    def _sent(self, frame: Frame) -> None:
         data = frame.data
         if frame.csum == CSUM_PARTIAL:
             # Finish the checksum as a network card would: a wrong pseudo-header sum shows.
@@ -45,11 +55,6 @@ class ScriptLink(Link):
             total = checksum(data[frame.csum_start :])
             data = data[:at] + total.to_bytes(2, "big") + data[at + 2 :]
         self.sent.append(read(data, self.now))
-        return True
-
-    def without_super_frames(self) -> None:
-        """``ethtool -K tun0 tso off gso off``."""
-        self.caps = LinkCaps(self.caps.mtu, Medium.IP)
 
 
 @final
@@ -114,12 +119,6 @@ class Network:
             if host.next_deadline() > now and not host.tcp.dirty:
                 return
         raise AssertionError("the stack never comes to rest")
-
-    def without_super_frames(self) -> None:
-        """The device stops taking super-frames."""
-        self.link.without_super_frames()
-        self.interface.caps = self.link.caps
-        self.host.net.routes.changed()
 
     def inject(self, packet: bytes) -> None:
         """A packet arrives from the script."""

@@ -154,7 +154,7 @@ for _constant, _linux, _option in (
     # FreeBSD's, by numbers of our own where this Python has none
     ("TCP_NOOPT", 0x10008, Option("no_options", types=STREAM)),
     ("TCP_KEEPINIT", 0x10080, Option("connect_timeout", INT, 75, 1, 1 << 20, STREAM)),
-    ("TCP_NOTSENT_LOWAT", 25, Option("notsent_lowat", INT, types=STREAM)),
+    ("TCP_NOTSENT_LOWAT", 25, Option("notsent_lowat", INT, 0, -(1 << 31), 0xFFFFFFFF, STREAM)),
 ):
     _add(TCP, _constant, _linux, _option)
 

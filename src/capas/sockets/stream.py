@@ -51,7 +51,7 @@ _FLAGS: Final = {
     "oob_inline": "oobinline",
     "no_options": "no_options",
 }
-_COUNTS: Final = ("keepcnt", "syncnt", "maxseg", "notsent_lowat")
+_COUNTS: Final = ("keepcnt", "syncnt", "maxseg")
 #: option -> the host's setting it begins with, and the unit of the option in the setting's
 _SETTINGS: Final = {
     "keepidle": ("tcp_keepalive_time", SECOND),
@@ -334,6 +334,8 @@ class StreamDescription(Description):
             connection.path.ttl = max(value, 0)
         elif set_user_option(connection.options, name, value):
             if name in ("nodelay", "cork"):
+                if name == "nodelay" and value:
+                    connection.tx.push_now = True  # even what TCP_CORK holds (man 7 tcp)
                 connection.want_output()
             elif name.startswith("keep") and connection.state == states.ESTABLISHED:
                 settings = connection.options
@@ -388,6 +390,8 @@ def set_user_option(settings: UserOptions, name: str, value: int) -> bool:
         setattr(settings, _FLAGS[name], bool(value))
     elif name in _TIMES:
         setattr(settings, name, max(value, 0) * _TIMES[name])
+    elif name == "notsent_lowat":
+        settings.notsent_lowat = value & 0xFFFFFFFF or 0xFFFFFFFF
     elif name in _COUNTS:
         setattr(settings, name, value)
     elif name == "keepalive":

@@ -43,6 +43,7 @@ def acknowledged(c: "TcpConnection", seg: Segment, now: int) -> None:
     outcome = board.outcome
     outcome.reset()
     board.rate.begin()
+    board.prior_high = board.high_sacked
     dsack = bool(seg.sack) and c.neg.sack_ok and _take_sack(c, seg, now)
     advanced = ack > prior_una
     if advanced:
@@ -64,7 +65,7 @@ def acknowledged(c: "TcpConnection", seg: Segment, now: int) -> None:
         if c.neg.ecn_ok and seg.flags & ECE and advanced:
             recovery.congestion_echo(c, now)
         recovery.detect(c, now, advanced)
-        _tell_congestion_control(c, prior_flight, now)
+        _tell_congestion_control(c, prior_flight, advanced, now)
     if tx.snd_una >= tx.queue_end:
         c.life.chrono.switch(NONE, now)
     _rearm(c, advanced, now)
@@ -87,6 +88,8 @@ def _clean_progress(c: "TcpConnection", seg: Segment, ack: int, now: int) -> Non
     life = c.life
     life.probes = 0
     life.persist_backoff = 0
+    if ack >= tx.queue_end:
+        life.chrono.switch(NONE, now)
     tx.update_window(seg.seq, ack, seg.wnd << tx.snd_wscale)
     rec.dup_acks = 0
     rec.timeouts = 0
@@ -115,6 +118,7 @@ def _clean_progress(c: "TcpConnection", seg: Segment, ack: int, now: int) -> Non
     sample.prior_delivered = max(rate.prior_delivered, 0)
     sample.rate = rate.rate
     sample.app_limited = rate.rate_app_limited
+    sample.advanced = 1
     sample.snd_una = ack & M32
     sample.snd_nxt = tx.snd_nxt & M32
     sample.in_recovery = 0
@@ -221,7 +225,9 @@ def _sample_rtt(c: "TcpConnection", seg: Segment, advanced: bool, now: int) -> N
             c.rtt.sample(max(elapsed, 1) * MS, now)
 
 
-def _tell_congestion_control(c: "TcpConnection", prior_flight: int, now: int) -> None:
+def _tell_congestion_control(
+    c: "TcpConnection", prior_flight: int, advanced: bool, now: int
+) -> None:
     board, tx, rec = c.board, c.tx, c.recovery
     outcome = board.outcome
     if not outcome.delivered and not outcome.lost:
@@ -240,6 +246,7 @@ def _tell_congestion_control(c: "TcpConnection", prior_flight: int, now: int) ->
     sample.prior_delivered = max(rate.prior_delivered, 0)
     sample.rate = rate.rate
     sample.app_limited = rate.rate_app_limited
+    sample.advanced = int(advanced)
     sample.snd_una = tx.snd_una & M32
     sample.snd_nxt = tx.snd_nxt & M32
     sample.in_recovery = 1 if rec.phase == RECOVERY or rec.phase == CWR else 0
@@ -258,4 +265,5 @@ def _rearm(c: "TcpConnection", advanced: bool, now: int) -> None:
             timers.clear(tt.PERSIST)
     elif advanced or c.board.outcome.sacked:
         timers.set(tt.RTO, now + c.rtt.rto)
-        rack.schedule_probe(c, now)
+        if not rack.schedule_probe(c, now):
+            timers.clear(tt.TLP)  # no probes while something is missing (RFC 8985 §7.2)

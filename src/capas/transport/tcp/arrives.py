@@ -328,7 +328,8 @@ def seventh_process_text(c: "TcpConnection", seg: Segment, now: int) -> None:
     if c.life.reader_gone:
         # Data for a socket nobody reads any more (RFC 9293 §3.10.4, RFC 1122 §4.2.2.13).
         c.counters.add("tcp.data_after_close")
-        closing.abort(c, now)
+        closing.refuse(c, seg.ack & M32, now)
+        closing.done(c, now)
         return
     nxt = rx.rcv_nxt
     seq = seg.seq

@@ -27,7 +27,7 @@ from capas.transport.tcp.options import Negotiated, UserOptions
 from capas.transport.tcp.path import Path
 from capas.transport.tcp.rack import Rack
 from capas.transport.tcp.receiver import ACK_DELAYED, ACK_NONE, ACK_NOW, Receiver
-from capas.transport.tcp.recovery import Recovery
+from capas.transport.tcp.recovery import Recovery, in_flight
 from capas.transport.tcp.rtt import RttEstimator
 from capas.transport.tcp.scoreboard import Scoreboard
 from capas.transport.tcp.sender import Sender
@@ -305,7 +305,7 @@ class TcpConnection:
         if (
             not self.endpoint.readiness & WRITE
             and tx.room() * 3 >= tx.limit
-            and tx.queue_end - tx.snd_nxt < self.options.notsent_lowat
+            and 2 * (tx.queue_end - tx.snd_nxt) < self.options.notsent_lowat
         ):
             self.endpoint.set_ready(WRITE)
 
@@ -329,6 +329,8 @@ class TcpConnection:
         if self.state == SYN_SENT and not self.endpoint.readiness & WRITE:
             return 0
         tx = self.tx
+        if tx.queue_end - tx.snd_nxt + len(data) > self.options.notsent_lowat:
+            data = memoryview(data)[: self._lowat_room()]
         taken = tx.append(data)
         if not more or taken < len(data):
             tx.push_end = tx.queue_end
@@ -337,6 +339,20 @@ class TcpConnection:
         if taken:
             self.want_output()
         return taken
+
+    def _lowat_room(self) -> int:
+        """Bytes to take though TCP_NOTSENT_LOWAT is near.
+
+        As Linux: while less than the limit waits, what can leave now and one run more.
+        """
+        tx = self.tx
+        waiting = tx.queue_end - tx.snd_nxt
+        if waiting >= self.options.notsent_lowat:
+            return 0
+        mss = tx.mss
+        leaving = min(self.cc.cwnd - in_flight(self), tx.snd_una + tx.snd_wnd - tx.snd_nxt)
+        run = max(min(tx.max_wnd >> 1, 65_535) // mss * mss, mss)
+        return max(leaving, 0) + run - waiting
 
     def receive(self, limit: int, now: int, peek: bool = False) -> bytes | None:
         """RECEIVE: buffered bytes; b"" at the end of the stream, None if there are none yet."""

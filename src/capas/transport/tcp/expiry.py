@@ -151,8 +151,6 @@ def _time_wait(c: "TcpConnection", now: int) -> None:
 def _user(c: "TcpConnection", now: int) -> None:
     """The user timeout: delete the connection, "aborted due to user timeout" (§3.10.8)."""
     c.counters.add("tcp.user_timeout")
-    if c.state not in (SYN_SENT,):
-        output.send_reset(c, now)
     closing.fail(c, errno.ETIMEDOUT, now)
 
 

@@ -64,7 +64,7 @@ class UserOptions:
         self.maxseg: int = config.tcp_mss_default
         self.syncnt: int = config.tcp_syn_retries
         self.defer_accept: int = 0
-        self.notsent_lowat: int = 1 << 62
+        self.notsent_lowat: int = config.tcp_notsent_lowat
         self.oobinline: bool = False
 
     def copy_from(self, other: "UserOptions") -> None:

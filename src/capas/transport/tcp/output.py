@@ -252,6 +252,7 @@ def _new_data(c: "TcpConnection", now: int) -> None:
     if tx.fin_queued and tx.snd_nxt == tx.queue_end and not c.fin_sent():
         _send_fin(c, flight, now)
     _after_sending(c, now)
+    c.writable()
     c.life.chrono.switch(RWND_LIMITED if limited else BUSY, now)
     if not board.lost and tx.snd_nxt >= tx.queue_end and flight < cc.cwnd:
         board.rate.limited_by_application(flight)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _PERSIST: Final = 16  # recoveries a widened window lasts, RFC 8985 §6.2 step 4
 _WORST_DELAYED_ACK: Final = 200 * MS  # WCDelAckT, RFC 8985 §7.2 (Linux: RTO_MIN)
+_MAX_REORDERING: Final = 300  # segments, Linux tcp_max_reordering
 _MIN_PTO_SLACK: Final = 2 * MS  # Linux TCP_TIMEOUT_MIN
 
 
@@ -93,6 +94,8 @@ def update(c: "TcpConnection", now: int, dsack: bool) -> None:
         rack.delivered(outcome.newest, now, max(c.rtt.min_rtt, 0))
     if outcome.reordered >= 0:
         rack.reordering_seen = True
+        extent = -(-(c.board.high_sacked - outcome.reordered) // c.tx.mss)
+        c.recovery.reordering = min(max(c.recovery.reordering, extent), _MAX_REORDERING)
     una = c.tx.snd_una
     if dsack and una >= rack.dsack_round:
         rack.dsack_round = c.tx.snd_nxt

@@ -113,6 +113,11 @@ class Outcome:
         self.newest: Record | None = None
         self.reset()
 
+    def late(self, seq: int) -> None:
+        """A record at ``seq``, sent once, arrived after what was sent later."""
+        if self.reordered < 0 or seq < self.reordered:
+            self.reordered = seq
+
     def reset(self) -> None:
         """Nothing happened yet."""
         self.acked: int = 0
@@ -133,6 +138,7 @@ class Scoreboard:
     ``sacked`` ``lost`` ``retrans``  bytes with that mark (lost excludes sacked)
     ``rate``             delivery bookkeeping: bytes delivered so far, rate samples
     ``high_sacked``      end of the highest SACK, 0 before the first
+    ``prior_high``       the same before the acknowledgement at hand
     """
 
     __slots__ = (
@@ -144,6 +150,7 @@ class Scoreboard:
         "high_sacked",
         "lost",
         "outcome",
+        "prior_high",
         "ranges",
         "rate",
         "retrans",
@@ -165,6 +172,7 @@ class Scoreboard:
         #: (sent_time, seq, end) in the order of sending, for RACK; stale entries are skipped there.
         self.transmissions: deque[tuple[int, int, int]] = deque()
         self.high_sacked: int = 0
+        self.prior_high: int = 0
         self.outcome: Outcome = Outcome()
 
     def __len__(self) -> int:
@@ -340,8 +348,8 @@ class Scoreboard:
             self.sacked -= size
         else:
             self._deliver(record, size, now)
-            if record.end <= self.high_sacked and not flags & EVER_RETRANS:
-                outcome.reordered = record.seq
+            if record.end <= self.prior_high and not flags & EVER_RETRANS:
+                outcome.late(record.seq)
         if flags & LOST:
             self.lost -= size
         if flags & RETRANS:
@@ -407,7 +415,7 @@ class Scoreboard:
             if not record.flags & SACKED:
                 size = record.end - record.seq
                 if record.end <= self.high_sacked and not record.flags & EVER_RETRANS:
-                    self.outcome.reordered = record.seq
+                    self.outcome.late(record.seq)
                 self._deliver(record, size, now)
                 self.outcome.sacked += size
                 self.sacked += size

@@ -36,11 +36,13 @@ class AckSample:
                          by the application
     ``snd_una, snd_nxt`` raw sequence numbers, for counting rounds
     ``in_recovery``      1 while fast recovery or window reduction runs (not after a timeout)
+    ``advanced``         1 if SND.UNA moved: what SACK alone delivered opens no window (Linux)
     ``ecn_bytes``        bytes of this ACK that came with a congestion echo
     """
 
     __slots__ = (
         "acked",
+        "advanced",
         "app_limited",
         "delivered",
         "ecn_bytes",
@@ -74,6 +76,7 @@ class AckSample:
         in_recovery: int = 0,
         ecn_bytes: int = 0,
         prior_delivered: int = -1,
+        advanced: int = 1,
     ) -> None:
         self.now: int = now
         self.acked: int = acked
@@ -90,6 +93,7 @@ class AckSample:
         self.in_recovery: int = in_recovery
         self.ecn_bytes: int = ecn_bytes
         self.prior_delivered: int = prior_delivered
+        self.advanced: int = advanced
 
 
 class CongestionControl:

@@ -71,7 +71,7 @@ class Cubic(Reno):
     def on_ack(self, s: AckSample) -> None:
         """Slow start under HyStart's watch, then the cubic function."""
         acked = s.acked
-        if acked > 0 and not s.in_recovery and self.may_grow():
+        if acked > 0 and s.advanced and not s.in_recovery and self.may_grow():
             divisor = 1
             if self.cwnd < self.ssthresh:
                 divisor = self._watch_slow_start(s)

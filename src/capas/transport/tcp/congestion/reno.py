@@ -22,7 +22,7 @@ class Reno(CongestionControl):
     def on_ack(self, s: AckSample) -> None:
         """Slow start, then one segment per round trip."""
         acked = s.acked
-        if acked > 0 and not s.in_recovery and self.may_grow():
+        if acked > 0 and s.advanced and not s.in_recovery and self.may_grow():
             if self.cwnd < self.ssthresh:
                 acked = self.slow_start(acked)
             if acked > 0:
