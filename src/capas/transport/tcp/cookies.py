@@ -61,7 +61,8 @@ class Secrets:
         return self._make(key, irs, count, index)
 
     def _make(self, key: bytes, irs: int, count: int, index: int) -> int:
-        mac = _hash(self._cookie_key, irs.to_bytes(4, "big") + count.to_bytes(8, "big"), key)
+        label = irs.to_bytes(4, "big") + count.to_bytes(8, "big") + bytes((index,))
+        mac = _hash(self._cookie_key, label, key)
         return (mac & 0xFFFFFFF8) + ((count & 1) << 2) + index & M32
 
     def check(self, key: bytes, irs: int, iss: int, now: int) -> int:

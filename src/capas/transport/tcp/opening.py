@@ -11,6 +11,7 @@ from capas.transport.tcp import closing, cookies, handshake
 from capas.transport.tcp import timers as tt
 from capas.transport.tcp.connection import TcpConnection
 from capas.transport.tcp.path import Path
+from capas.transport.tcp.scoreboard import EVER_RETRANS
 from capas.transport.tcp.states import SYN_RECEIVED, SYN_SENT
 from capas.wire import address as addr
 from capas.wire.tcp import ACK, RST, SYN, Segment
@@ -162,6 +163,9 @@ def _cookie_returns(
     handshake.take_syn(c, syn, now)
     c.tx.snd_nxt = iss + 1
     c.board.sent(iss, iss + 1, now, 0)
+    record = c.board.first()
+    if record is not None:
+        record.flags |= EVER_RETRANS  # nobody knows when the SYN-ACK left: no sample
     c.segment_arrives(seg, now)
     return True
 
