@@ -62,12 +62,14 @@ class Host:
         self.interfaces: list[Interface] = []
         self.names: dict[str, list[bytes]] = {}
         self.nameservers: list[bytes] = []
+        self._learned: list[bytes] = []  # of the nameservers, those a router advertised
         self.stack = stack.build(self.config, self.counters, self.scheduler, rng.stream("internet"))
         self.net = self.stack.net
         self.ipv4 = self.stack.ipv4
         self.ipv6 = self.stack.ipv6
         self.icmp = self.stack.icmp
         self.nd = self.stack.nd
+        self.nd.nameservers = self._advertised
         self._ready: list[Endpoint] = []
         self.tcp = TcpLayer(
             self.net,
@@ -177,6 +179,12 @@ class Host:
         self.stack.set_trace(trace)
         self.tcp.trace = trace
         self.udp.trace = trace
+
+    def _advertised(self, servers: list[bytes], now: int) -> None:
+        """Routers said who resolves names (RFC 8106); configured servers come first."""
+        configured = [s for s in self.nameservers if s not in self._learned]
+        self._learned = list(servers)
+        self.nameservers[:] = configured + [s for s in servers if s not in configured]
 
     def new_endpoint(self) -> Endpoint:
         """An endpoint whose readiness this host reports."""

@@ -21,26 +21,29 @@ if TYPE_CHECKING:
 
 def arrives(
     table: "dict[bytes, TcpConnection]", counters: "Counters", error: IcmpError, now: int
-) -> None:
-    """Give ``error`` to the connection it quotes, if it is credible."""
+) -> bool:
+    """Give ``error`` to the connection it quotes; False if it is not credible (RFC 5927 §4.1).
+
+    What is not credible must not lower a path MTU either: the internet layer takes it back.
+    """
     quote = error.quote
     if len(quote) < 8:
         counters.add("tcp.icmp_short")
-        return
+        return False
     local_port = quote[0] << 8 | quote[1]
     remote_port = quote[2] << 8 | quote[3]
     c = table.get(make_key(error.src, local_port, error.dst, remote_port))
     if c is None or c.state == CLOSED:
         counters.add("tcp.icmp_no_connection")
-        return
+        return False
     tx = c.tx
     seq = tx.snd_una + diff(int.from_bytes(quote[4:8], "big"), tx.snd_una & M32)
     if not tx.snd_una <= seq < max(tx.snd_nxt, tx.snd_una + 1):
         counters.add("tcp.icmp_out_of_window")
-        return
+        return False
     counters.add("tcp.icmp_in")
     if error.kind == SOURCE_QUENCH:  # RFC 6633: ignored
-        return
+        return True
     if error.kind == PACKET_TOO_BIG:
         _too_big(c, now)
     elif c.state in (SYN_SENT, SYN_RECEIVED) and not c.passive:
@@ -49,6 +52,7 @@ def arrives(
             closing.fail(c, _connect_errno(number), now)
     elif error.errno:
         c.life.soft_error = error.errno
+    return True
 
 
 def _connect_errno(number: int) -> int:

@@ -226,9 +226,9 @@ class TcpLayer:
         opening.close_time_wait(old, now)
         return True
 
-    def icmp_error(self, error: "IcmpError", now: int) -> None:
-        """An ICMP error quotes a segment of ours (RFC 5927, RFC 1122 §4.2.3.9)."""
-        icmp.arrives(self.table, self.counters, error, now)
+    def icmp_error(self, error: "IcmpError", now: int) -> bool:
+        """An ICMP error quotes a segment of ours (RFC 5927); False if it is not credible."""
+        return icmp.arrives(self.table, self.counters, error, now)
 
     def flush(self, now: int) -> None:
         """Every connection with something to say says it once."""
