@@ -159,8 +159,8 @@ class Socket(Handle):
             raise TypeError(f"sendto() takes 2 or 3 arguments ({len(args) + 1} given)")
         view = readable(data)
         flags = c_int(args[0]) if len(args) == 2 else 0
-        to = None if args[-1] is None else self._parse(args[-1], "sendto")
-        if to is not None and self._description.kind == options.STREAM:
+        to: Address | None = self._parse(args[-1], "sendto")
+        if self._description.kind == options.STREAM:
             to = None  # as in Linux: a connection knows where it goes
         return self._send(view, flags, to, [])
 

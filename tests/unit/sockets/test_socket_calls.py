@@ -1,0 +1,425 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Blocking programs in virtual time: the surface of CPython's socket, call by call."""
+
+import errno
+import select
+import selectors
+import socket as std
+import struct
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import capas
+from capas.host.host import Host
+from capas.sim.world import World
+from capas.sockets import modules
+from capas.sockets.driver import VIRTUAL_FD
+from capas.sockets.socket import Socket, socketpair_of
+
+FAMILIES = pytest.mark.parametrize(
+    ("family", "any_", "local"),
+    [(std.AF_INET, "0.0.0.0", "127.0.0.1"), (std.AF_INET6, "::", "::1")],
+    ids=["v4", "v6"],
+)
+
+
+@pytest.fixture
+def world() -> World:
+    world = World(1)
+    a, b = world.host("a"), world.host("b")
+    world.link(a, b, delay="10ms", rate="10Mbit")
+    return world
+
+
+def on(world: World, host: str, program: Callable[..., Any], *args: Any) -> Any:
+    """What ``program`` returns on ``host``."""
+    return world.thread(host, program, *args).result()
+
+
+def here(world: World, program: Callable[[], Any]) -> Any:
+    return on(world, "a", program)
+
+
+def test_what_a_socket_is(world: World) -> None:
+    def program() -> None:
+        with Socket() as sock:
+            assert isinstance(sock, std.socket)
+            assert (sock.family, sock.type, sock.proto) == (std.AF_INET, std.SOCK_STREAM, 0)
+            assert sock.fileno() == VIRTUAL_FD
+            assert "family=2" in repr(sock)
+            assert sock.getsockname() == ("0.0.0.0", 0)
+            with pytest.raises(OSError) as caught:
+                sock.getpeername()
+            assert caught.value.errno == errno.ENOTCONN
+        assert sock.fileno() == -1
+        assert "[closed]" in repr(sock)
+        with pytest.raises(OSError) as caught:
+            sock.recv(1)
+        assert caught.value.errno == errno.EBADF
+        sock.close()
+        assert Socket(std.AF_INET6, std.SOCK_DGRAM | std.SOCK_NONBLOCK).detach() == VIRTUAL_FD + 1
+
+    here(world, program)
+
+
+@pytest.mark.parametrize(
+    ("args", "number"),
+    [
+        ((std.AF_UNIX, std.SOCK_STREAM), errno.EAFNOSUPPORT),
+        ((std.AF_INET, std.SOCK_SEQPACKET), errno.ESOCKTNOSUPPORT),
+        ((std.AF_INET, std.SOCK_STREAM, 17), errno.EPROTONOSUPPORT),
+        ((std.AF_INET, std.SOCK_STREAM, 0, VIRTUAL_FD + 77), errno.EBADF),
+    ],
+)
+def test_sockets_that_cannot_be(world: World, args: tuple[int, ...], number: int) -> None:
+    with capas.use_host(world.hosts["a"]), pytest.raises(OSError) as caught:
+        Socket(*args)
+    assert caught.value.errno == number
+
+
+def test_outside_any_host_there_is_no_socket_of_ours() -> None:
+    with pytest.raises(capas.ConfigurationError, match=r"capas\.run"):
+        Socket()
+
+
+@FAMILIES
+def test_a_stream_both_ways(world: World, family: int, any_: str, local: str) -> None:
+    def server() -> tuple[Any, bytes]:
+        with Socket(family) as listener:
+            listener.bind((any_, 80))
+            listener.listen()
+            connection, peer = listener.accept()
+            with connection:
+                data = connection.recv(100, std.MSG_WAITALL)
+                connection.sendall(data[::-1])
+                connection.shutdown(std.SHUT_WR)
+                assert connection.recv(1) == b""
+            return peer, data
+
+    def client() -> Any:
+        with Socket(family) as sock:
+            sock.connect(("b", 80))
+            assert sock.getpeername()[1] == 80
+            for part in range(10):
+                sock.send(bytes([part]) * 10)
+            assert sock.recv(3, std.MSG_PEEK | std.MSG_WAITALL) == b"\x09\x09\x09"
+            with sock.makefile("rb") as stream:
+                answer = stream.read()
+            assert len(answer) == 100
+            assert answer[0] == 9
+            return sock.getsockname()
+
+    serving = world.thread("b", server)
+    name = on(world, "a", client)
+    peer, data = serving.result()
+    assert peer == name
+    assert data[:11] == bytes(10) + b"\1"
+
+
+def test_refused_unreachable_and_timed_out(world: World) -> None:
+    def program() -> None:
+        with pytest.raises(ConnectionRefusedError):
+            Socket().connect(("b", 81))
+        sock = Socket()
+        assert sock.connect_ex(("b", 81)) == errno.ECONNREFUSED
+        assert sock.connect_ex(("198.51.100.1", 81)) == errno.ENETUNREACH
+        sock.settimeout(2.5)
+        before = time.monotonic()
+        with pytest.raises(TimeoutError, match="timed out"):
+            sock.connect(("10.0.0.77", 81))
+        assert time.monotonic() - before == pytest.approx(2.5)
+        sock.close()
+
+    here(world, program)
+
+
+def test_timeouts_and_non_blocking_calls(world: World) -> None:
+    def program() -> None:
+        one, other = socketpair_of()
+        with one, other:
+            one.settimeout(0.25)
+            before = time.monotonic()
+            with pytest.raises(TimeoutError):
+                one.recv(1)
+            assert time.monotonic() - before == pytest.approx(0.25)
+            one.setblocking(False)
+            assert one.gettimeout() == 0.0
+            assert not one.getblocking()
+            with pytest.raises(BlockingIOError):
+                one.recv(1)
+            other.settimeout(None)
+            with pytest.raises(BlockingIOError):
+                other.recv(1, std.MSG_DONTWAIT)
+            with pytest.raises(ValueError, match="Timeout value out of range"):
+                one.settimeout(-1)
+            sent = 0
+            with pytest.raises(BlockingIOError):
+                while True:
+                    sent += one.send(bytes(65536))
+            assert sent > 65536
+        fresh = Socket()
+        fresh.setblocking(False)
+        with pytest.raises(BlockingIOError) as caught:
+            fresh.connect(("b", 81))
+        assert caught.value.errno == errno.EINPROGRESS
+        with pytest.raises(OSError) as caught:
+            fresh.connect(("b", 81))
+        assert caught.value.errno == errno.EALREADY
+        poll = selectors.DefaultSelector()
+        poll.register(fresh, selectors.EVENT_WRITE)
+        assert poll.select(5)
+        assert fresh.getsockopt(std.SOL_SOCKET, std.SO_ERROR) == errno.ECONNREFUSED
+        assert fresh.getsockopt(std.SOL_SOCKET, std.SO_ERROR) == 0
+        fresh.close()
+
+    with modules.installed():
+        here(world, program)
+
+
+def test_datagrams(world: World) -> None:
+    def server() -> None:
+        with Socket(std.AF_INET6, std.SOCK_DGRAM) as sock:
+            sock.bind(("::", 7))
+            for _ in range(3):
+                data, peer = sock.recvfrom(100)
+                sock.sendto(data[::-1], peer)
+
+    def client() -> None:
+        with Socket(std.AF_INET, std.SOCK_DGRAM) as sock:
+            assert sock.sendto(b"abc", ("b", 7)) == 3
+            buffer = bytearray(10)
+            size, peer = sock.recvfrom_into(buffer)
+            assert (buffer[:size], peer[1]) == (b"cba", 7)
+            sock.connect(("b", 7))
+            sock.send(b"0123456789")
+            data, ancillary, flags, peer = sock.recvmsg(4)
+            assert (data, ancillary, flags) == (b"9876", [], std.MSG_TRUNC)
+            sock.sendmsg([b"ab", b"cd"])
+            assert sock.recv(100) == b"dcba"
+            with pytest.raises(PermissionError):
+                sock.sendto(b"", ("<broadcast>", 7))
+        with Socket(std.AF_INET6, std.SOCK_DGRAM) as sock:
+            sock.connect(("b", 9))
+            sock.send(b"")
+            with pytest.raises(ConnectionRefusedError):
+                sock.recv(1)
+
+    serving = world.thread("b", server)
+    on(world, "a", client)
+    serving.result()
+
+
+def test_ancillary_data(world: World) -> None:
+    def program() -> None:
+        with Socket(std.AF_INET, std.SOCK_DGRAM) as sock:
+            sock.bind(("127.0.0.1", 5000))
+            for option in (std.IP_RECVTOS, 8, 12):  # IP_PKTINFO, IP_RECVTTL
+                sock.setsockopt(std.IPPROTO_IP, option, 1)
+            control = [(std.IPPROTO_IP, std.IP_TTL, struct.pack("@i", 9))]
+            sock.sendmsg([b"x"], control, 0, ("127.0.0.1", 5000))
+            data, messages, flags, _ = sock.recvmsg(10, 1000)
+            found = {kind: value for _, kind, value in messages}
+            assert data == b"x"
+            assert found[std.IP_TTL] == struct.pack("@i", 9)
+            assert found[8] == struct.pack("@i4s4s", 1, b"\x7f\0\0\1", b"\x7f\0\0\1")
+            sock.sendto(b"x", ("127.0.0.1", 5000))
+            _, messages, flags, _ = sock.recvmsg(10, 30)
+            assert len(messages) == 1
+            assert flags & std.MSG_CTRUNC
+            with pytest.raises(OSError):
+                sock.sendmsg([b"x"], [(1, 2, b"3")], 0, ("127.0.0.1", 5000))
+
+    here(world, program)
+
+
+@FAMILIES
+def test_addresses_programs_pass(world: World, family: int, any_: str, local: str) -> None:
+    def program() -> None:
+        with Socket(family) as sock:
+            name = "AF_INET6" if family == std.AF_INET6 else "AF_INET"
+            with pytest.raises(TypeError, match=f"{name} address must be tuple, not str"):
+                sock.bind("nonsense")
+            with pytest.raises(TypeError):
+                sock.bind((local,))
+            with pytest.raises(OverflowError, match="port must be 0-65535"):
+                sock.bind((local, 65536))
+            with pytest.raises(std.gaierror):
+                sock.connect(("no-such-host", 1))
+            with pytest.raises(OSError) as caught:
+                sock.bind(("192.0.2.99" if family == std.AF_INET else "2001:db8::99", 1))
+            assert caught.value.errno == errno.EADDRNOTAVAIL
+            sock.bind(("", 0))
+            assert sock.getsockname()[0] == any_
+            assert 32768 <= sock.getsockname()[1] <= 60999
+            with pytest.raises(OSError) as caught:
+                sock.bind(("", 0))
+            assert caught.value.errno == errno.EINVAL
+
+    here(world, program)
+
+
+def test_port_in_use_and_reuse(world: World) -> None:
+    def program() -> None:
+        first, second = Socket(), Socket()
+        with first, second:
+            first.bind(("", 80))
+            with pytest.raises(OSError) as caught:
+                second.bind(("127.0.0.1", 80))
+            assert caught.value.errno == errno.EADDRINUSE
+            for sock in (first, second):
+                sock.setsockopt(std.SOL_SOCKET, std.SO_REUSEPORT, 1)
+            second.bind(("127.0.0.1", 80))
+            second.listen()
+            with pytest.raises(OSError) as caught:
+                second.connect(("127.0.0.1", 80))
+            assert caught.value.errno == errno.EISCONN
+        with Socket() as third:
+            third.bind(("", 80))
+
+    here(world, program)
+
+
+def test_dual_stack_listener_sees_mapped_addresses(world: World) -> None:
+    def server() -> Any:
+        with Socket(std.AF_INET6) as listener:
+            listener.setsockopt(std.IPPROTO_IPV6, std.IPV6_V6ONLY, 0)
+            listener.bind(("::", 80))
+            listener.listen()
+            connection, peer = listener.accept()
+            connection.close()
+            return peer
+
+    def client() -> None:
+        with Socket(std.AF_INET) as sock:
+            sock.connect(("b", 80))
+        with Socket(std.AF_INET6) as sock:
+            sock.setsockopt(std.IPPROTO_IPV6, std.IPV6_V6ONLY, 1)
+            with pytest.raises(OSError) as caught:
+                sock.connect(("::ffff:10.0.0.2", 80))
+            assert caught.value.errno == errno.ENETUNREACH
+
+    serving = world.thread("b", server)
+    on(world, "a", client)
+    assert serving.result()[0] == "::ffff:10.0.0.1"
+
+
+def test_options_with_their_meaning_on_linux(world: World) -> None:
+    def program() -> None:
+        one, other = socketpair_of()
+        with one, other:
+            tcp, all_ = std.IPPROTO_TCP, std.SOL_SOCKET
+            assert one.getsockopt(all_, std.SO_TYPE) == std.SOCK_STREAM
+            assert one.getsockopt(all_, std.SO_ERROR) == 0
+            one.setsockopt(tcp, std.TCP_NODELAY, 1)
+            assert one.getsockopt(tcp, std.TCP_NODELAY) == 1
+            connection = one.description.connection  # type: ignore[attr-defined]
+            assert connection.options.nodelay
+            one.setsockopt(all_, std.SO_RCVBUF, 10000)
+            assert one.getsockopt(all_, std.SO_RCVBUF) == 20000
+            one.setsockopt(all_, std.SO_LINGER, struct.pack("@ii", 1, 5))
+            assert one.getsockopt(all_, std.SO_LINGER, 8) == struct.pack("@ii", 1, 5)
+            one.setsockopt(tcp, std.TCP_CONGESTION, b"reno")
+            assert one.getsockopt(tcp, std.TCP_CONGESTION, 16).rstrip(b"\0") == b"reno"
+            info = one.getsockopt(tcp, std.TCP_INFO, 256)
+            assert info[0] == 1  # TCP_ESTABLISHED
+            for level, option, value, number in (
+                (tcp, std.TCP_CONGESTION, b"none", errno.ENOENT),
+                (tcp, 999, 1, errno.ENOPROTOOPT),
+                (tcp, std.TCP_KEEPIDLE, 0, errno.EINVAL),
+                (all_, std.SO_TYPE, 1, errno.ENOPROTOOPT),
+                (all_, std.SO_BINDTODEVICE, b"wlan7\0", errno.ENODEV),
+                (std.IPPROTO_IP, std.IP_TTL, 0, errno.EINVAL),
+            ):
+                with pytest.raises(OSError) as caught:
+                    one.setsockopt(level, option, value)
+                assert caught.value.errno == number, (level, option)
+        with Socket(type=std.SOCK_DGRAM) as sock, pytest.raises(OSError):
+            sock.getsockopt(std.IPPROTO_TCP, std.TCP_NODELAY)
+
+    here(world, program)
+
+
+def test_linger_zero_resets(world: World) -> None:
+    def program() -> None:
+        one, other = socketpair_of()
+        one.setsockopt(std.SOL_SOCKET, std.SO_LINGER, struct.pack("@ii", 1, 0))
+        one.close()
+        with other, pytest.raises(ConnectionResetError):
+            other.recv(1)
+
+    here(world, program)
+
+
+def test_dup_and_reopening_a_descriptor(world: World) -> None:
+    def program() -> None:
+        one, other = socketpair_of()
+        copy = one.dup()
+        one.close()
+        copy.send(b"still")
+        assert other.recv(10) == b"still"
+        again = Socket(fileno=copy.detach())
+        again.send(b"here")
+        assert other.recv(10) == b"here"
+        again.close()
+        assert other.recv(1) == b""
+        other.close()
+
+    here(world, program)
+
+
+def test_an_unclosed_socket_warns_and_closes(world: World) -> None:
+    def program() -> None:
+        one, other = socketpair_of()
+        with pytest.warns(ResourceWarning, match="unclosed"):
+            del one
+        assert other.recv(1) == b""
+        other.close()
+
+    here(world, program)
+
+
+def test_select_and_poll(world: World) -> None:
+    def program() -> None:
+        one, other = socketpair_of()
+        with one, other:
+            assert select.select([one], [one], [], 0) == ([], [one], [])
+            before = time.monotonic()
+            assert select.select([one], [], [], 1.5) == ([], [], [])
+            assert time.monotonic() - before == pytest.approx(1.5)
+            other.send(b"x")
+            assert select.select([one], [], []) == ([one], [], [])
+            poll = select.poll()
+            poll.register(one, select.POLLIN)
+            assert poll.poll(100) == [(one.fileno(), select.POLLIN)]
+            one.recv(1)
+            assert poll.poll(100) == []
+            other.close()
+            ((fd, events),) = poll.poll(1000)
+            assert fd == one.fileno()
+            assert events & select.POLLIN
+            poll.unregister(one)
+            with pytest.raises(KeyError):
+                poll.unregister(one)
+
+    with modules.installed():
+        here(world, program)
+
+
+def test_a_closed_listener_refuses_and_its_queue_is_reset(world: World) -> None:
+    def program(host: Host) -> None:
+        listener = Socket(host=host)
+        listener.bind(("", 80))
+        listener.listen(1)
+        waiting = Socket()
+        waiting.connect(("127.0.0.1", 80))
+        listener.close()
+        with pytest.raises(ConnectionResetError):
+            waiting.recv(1)
+        waiting.close()
+        with Socket() as late, pytest.raises(ConnectionRefusedError):
+            late.connect(("127.0.0.1", 80))
+
+    on(world, "a", program, world.hosts["a"])
