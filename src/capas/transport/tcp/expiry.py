@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from capas.transport.tcp import closing, handshake, output, recovery
 from capas.transport.tcp import timers as tt
 from capas.transport.tcp.receiver import ACK_DELAYED, ACK_NOW
-from capas.transport.tcp.scoreboard import SACKED
+from capas.transport.tcp.record import SACKED
 from capas.transport.tcp.states import CLOSED, SYN_RECEIVED, SYN_SENT
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from capas.transport.tcp import closing, cookies, handshake
 from capas.transport.tcp import timers as tt
 from capas.transport.tcp.connection import TcpConnection
 from capas.transport.tcp.path import Path
-from capas.transport.tcp.scoreboard import EVER_RETRANS
+from capas.transport.tcp.record import EVER_RETRANS
 from capas.transport.tcp.states import SYN_RECEIVED, SYN_SENT
 from capas.wire import address as addr
 from capas.wire.tcp import ACK, RST, SYN, Segment

@@ -25,7 +25,7 @@ from capas.wire.tcp import ACK, CWR, ECE, FIN, PSH, RST, URG
 
 if TYPE_CHECKING:
     from capas.transport.tcp.connection import TcpConnection
-    from capas.transport.tcp.scoreboard import Record
+    from capas.transport.tcp.record import Record
 
 ECT0: Final = 2  # RFC 3168 §5: ECN-capable transport
 _NO_PIECES: Final = ()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, final
 
 from capas.base.clock import MS, NEVER
 from capas.transport.tcp import timers as tt
-from capas.transport.tcp.scoreboard import EVER_RETRANS, Record
+from capas.transport.tcp.record import EVER_RETRANS, Record
 
 if TYPE_CHECKING:
     from capas.transport.tcp.connection import TcpConnection

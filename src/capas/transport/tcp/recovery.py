@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, final
 
 from capas.base.seq import M32
 from capas.transport.tcp import rack
-from capas.transport.tcp.scoreboard import EVER_RETRANS, LOST, RETRANS, SACKED
+from capas.transport.tcp.record import EVER_RETRANS, LOST, RETRANS, SACKED
 
 if TYPE_CHECKING:
     from capas.transport.tcp.connection import TcpConnection
