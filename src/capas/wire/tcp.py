@@ -42,6 +42,8 @@ _LETTERS: Final = (
     (CWR, "W"),
 )
 
+_COPY: Final = 4096  # bytes of payload; more is kept as a view until the user reads it
+
 
 @final
 class Segment:
@@ -50,7 +52,8 @@ class Segment:
     ``seq`` ``ack``  raw numbers in [0, 2**32)
     ``wnd``          the window field, not yet scaled
     ``up``           the urgent pointer field
-    ``payload``      bytes; ``length`` = SEG.LEN without SYN and FIN
+    ``payload``      bytes, or a view of the frame where a copy costs more than the view;
+                     ``length`` = SEG.LEN without SYN and FIN
     ``time``         ns, ingress; ``count``: wire segments inside a super-segment
     ``ts_val`` ``ts_ecr``  -1 without the option (RFC 7323 §3.2)
     ``sack``         flat pairs (left, right, left, right...), raw numbers; () without the option
@@ -85,7 +88,7 @@ class Segment:
         ack: int,
         flags: int,
         wnd: int,
-        payload: bytes,
+        payload: bytes | memoryview,
         time: int = 0,
         ts_val: int = -1,
         ts_ecr: int = -1,
@@ -96,7 +99,7 @@ class Segment:
         self.flags: int = flags
         self.wnd: int = wnd
         self.up: int = up
-        self.payload: bytes = payload
+        self.payload: bytes | memoryview = payload
         self.length: int = len(payload)
         self.time: int = time
         self.count: int = 1
@@ -125,12 +128,12 @@ def parse(data: bytes, start: int, end: int, time: int) -> Segment | None:
     body = start + offset
     if offset == 32 and body <= end and data[start + 20 : start + 24] == TIMESTAMP_PREFIX:
         ts_val, ts_ecr = _unpack_timestamps(data, start + 24)
-        return Segment(
-            seq, ack, offset_flags & 0x1FF, wnd, data[body:end], time, ts_val, ts_ecr, up
-        )
+        payload = data[body:end] if end - body <= _COPY else memoryview(data)[body:end]
+        return Segment(seq, ack, offset_flags & 0x1FF, wnd, payload, time, ts_val, ts_ecr, up)
     if offset < 20 or body > end:
         return None
-    segment = Segment(seq, ack, offset_flags & 0x1FF, wnd, data[body:end], time, -1, -1, up)
+    payload = data[body:end] if end - body <= _COPY else memoryview(data)[body:end]
+    segment = Segment(seq, ack, offset_flags & 0x1FF, wnd, payload, time, -1, -1, up)
     if offset > 20:
         parse_options(data, start + 20, body, segment)
     return segment

@@ -178,18 +178,27 @@ class TcpConnection:
             ):
                 length = seg.length
                 if length:
+                    ahead = (seg.ack - tx.snd_una) & M32
                     if (
-                        seg.ack == tx.snd_una & M32
-                        and length <= rx.rcv_adv - rx.rcv_nxt
-                        and seg.wnd << tx.snd_wscale == tx.snd_wnd
+                        length <= rx.rcv_adv - rx.rcv_nxt
+                        and ahead <= tx.snd_nxt - tx.snd_una
+                        and (ahead or seg.wnd << tx.snd_wscale == tx.snd_wnd)
                         and not self.neg.ecn_ok
                     ):
-                        # Header prediction: the next data, nothing else.
-                        tx.snd_wl1 = rx.rcv_nxt
+                        # Header prediction: the next data, with or without an acknowledgement.
+                        if ahead:
+                            seg.seq = rx.rcv_nxt
+                            seg.ack = tx.snd_una + ahead
+                            acknowledged(self, seg, now)
+                        else:
+                            tx.snd_wl1 = rx.rcv_nxt
                         rx.accept(seg.payload)
-                        self.endpoint.set_ready(READ)
+                        endpoint = self.endpoint
+                        if not endpoint.readiness & READ:
+                            endpoint.set_ready(READ)
                         self.acknowledgement_policy(length, seg.count, False, now)
-                        self.want_output()
+                        if not self.dirty:
+                            self.want_output()
                         return
                 else:
                     ahead = (seg.ack - tx.snd_una) & M32

@@ -55,14 +55,19 @@ def transmit(c: "TcpConnection", seq: int, n: int, flags: int, now: int) -> bool
     """Send [seq, seq + n) of the send buffer with ``flags`` | ACK; unwrapped ``seq``."""
     rx, tx = c.rx, c.tx
     wnd = rx.advertise() >> rx.rcv_wscale
-    room = _sack_room(c, n)
-    options = _options(c, room, now)
+    neg = c.neg
+    if rx.ooo is None and rx.dsack is None:
+        room = -1
+        options = tcp_options.timestamps(ts_now(c, now), rx.ts_recent) if neg.ts_ok else b""
+    else:
+        room = _sack_room(c, n)
+        options = _options(c, room, now)
     up = 0
     if tx.snd_up > seq:
         flags |= URG
         up = min(tx.snd_up - seq, 0xFFFF)
     ecn = 0
-    if c.neg.ecn_ok:
+    if neg.ecn_ok:
         flags, ecn = _ecn_marks(c, seq, n, flags)
     if n:
         c.life.data_sent = now
@@ -238,11 +243,12 @@ def _new_data(c: "TcpConnection", now: int) -> None:
             cc.cwnd_limited = 1
             break
         n = min(avail, room, max(window, mss), run_limit)
-        n = _whole_segments(c, n, avail, room)
+        if n % mss or n <= 0:
+            n = _whole_segments(c, n, avail, room)
         if n <= 0:
             limited = room < min(avail, mss)
             break
-        if not _pacing_allows(c, now):
+        if cc.pacing_rate and not _pacing_allows(c, now):
             break
         _send_run(c, n, n == avail, flight, now)
         flight += n
@@ -296,7 +302,8 @@ def _send_run(c: "TcpConnection", n: int, last: bool, flight: int, now: int) -> 
     transmit(c, seq, n, flags, now)
     tx.snd_nxt = end
     c.cc.on_sent(now, n, flight + n)
-    _paced(c, n, now)
+    if c.cc.pacing_rate:
+        _paced(c, n, now)
 
 
 def force(c: "TcpConnection", room: int, now: int) -> None:

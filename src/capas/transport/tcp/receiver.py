@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The receive sequence space, reassembly and the window offered (RFC 9293 §3.3.1, RCV.*).
 
-Sequence variables are unwrapped, as in `sender`.  Payload was copied once, out of the frame; it is
-kept in the pieces it came in until the user reads.  Out-of-order data costs memory only inside the
+Sequence variables are unwrapped, as in `sender`.  Payload is kept in the pieces it came in until the
+user reads: small ones copied out of the frame, large ones as views of it, copied once then.  Out-of-order data costs memory only inside the
 window and is capped in pieces too (a peer that sends every second byte).
 """
 
@@ -26,7 +26,7 @@ class OutOfOrder:
 
     def __init__(self) -> None:
         self._starts: list[int] = []
-        self._pieces: list[bytes] = []
+        self._pieces: list[bytes | memoryview] = []
         self.ranges: RangeSet = RangeSet()
         self.recent: list[tuple[int, int]] = []  # SACK blocks, the newest first
         self.bytes: int = 0
@@ -34,7 +34,7 @@ class OutOfOrder:
     def __len__(self) -> int:
         return len(self._starts)
 
-    def insert(self, start: int, payload: bytes) -> int:
+    def insert(self, start: int, payload: bytes | memoryview) -> int:
         """Keep what is new of ``payload``; return how many bytes were."""
         end = start + len(payload)
         ranges = self.ranges
@@ -73,7 +73,7 @@ class OutOfOrder:
             return None
         return max(start, ranges.starts[i]), min(end, ranges.ends[i])
 
-    def take(self, rcv_nxt: int) -> list[bytes]:
+    def take(self, rcv_nxt: int) -> list[bytes | memoryview]:
         """Remove and return the pieces that continue at ``rcv_nxt``."""
         ranges = self.ranges
         if not ranges.starts or ranges.starts[0] > rcv_nxt:
@@ -84,7 +84,7 @@ class OutOfOrder:
                 break  # in-order data may have reached over several ranges
             limit = max(limit, end)
         count = bisect_left(self._starts, limit)
-        out: list[bytes] = []
+        out: list[bytes | memoryview] = []
         for start, piece in zip(self._starts[:count], self._pieces[:count], strict=True):
             self.bytes -= len(piece)
             if start + len(piece) > rcv_nxt:
@@ -150,7 +150,7 @@ class Receiver:
         self.auto_max: int = auto_max  # 0: the user fixed the buffer
         self.eager: bool = False  # FreeBSD: any gain moves the right edge, field size or not
         self.buffered: int = 0
-        self.chunks: deque[bytes] = deque()
+        self.chunks: deque[bytes | memoryview] = deque()
         self.ooo: OutOfOrder | None = None
         self.fin_seq: int = -1
         self.rcv_up: int = -1
@@ -199,7 +199,7 @@ class Receiver:
             return self.rcv_adv - self.rcv_nxt
         return self.window()
 
-    def accept(self, payload: bytes) -> None:
+    def accept(self, payload: bytes | memoryview) -> None:
         """In-order data at RCV.NXT."""
         n = len(payload)
         self.rcv_nxt += n
@@ -215,7 +215,7 @@ class Receiver:
             if not len(self.ooo):
                 self.ooo = None
 
-    def keep(self, seq: int, payload: bytes, max_pieces: int) -> int:
+    def keep(self, seq: int, payload: bytes | memoryview, max_pieces: int) -> int:
         """Out-of-order data inside the window: how many bytes are new; -1 at the cap."""
         ooo = self.ooo
         if ooo is None:
@@ -247,13 +247,13 @@ class Receiver:
         if have > limit:
             self._offset = offset + limit
             self._took(limit)
-            return first[offset : offset + limit]
+            return bytes(first[offset : offset + limit])
         chunks.popleft()
         self._offset = 0
         head = first[offset:] if offset else first
         if not chunks or have == limit:
             self._took(have)
-            return head
+            return bytes(head)
         out = [head]
         left = limit - have
         while chunks and left:
@@ -271,7 +271,7 @@ class Receiver:
 
     def peek(self, limit: int) -> bytes:
         """Up to ``limit`` buffered bytes, which stay."""
-        out: list[bytes] = []
+        out: list[bytes | memoryview] = []
         offset = self._offset
         for chunk in self.chunks:
             if limit <= 0:

@@ -66,7 +66,9 @@ class Cubic(Reno):
         if in_flight <= size and self.epoch >= 0 and now > self.last_sent:
             # The application paused: time stood still for the cubic function (RFC 9438 §5.8).
             self.epoch = min(self.epoch + now - self.last_sent, now)
-        super().on_sent(now, size, in_flight)
+        self.last_sent = now
+        if in_flight > self.max_in_flight:
+            self.max_in_flight = in_flight
 
     def on_ack(self, s: AckSample) -> None:
         """Slow start under HyStart's watch, then the cubic function."""
