@@ -19,7 +19,8 @@ from capas.sockets.socket import Socket
 
 T = TypeVar("T")
 
-_CHUNK: Final = 65_536  # bytes read from the network at once
+_CHUNK: Final = 65_536  # bytes encrypted at once
+_RECORD_HEADER: Final = 5  # bytes: type, version, length (RFC 8446 §5.1)
 
 
 class TlsSocket(std.socket):
@@ -27,9 +28,11 @@ class TlsSocket(std.socket):
 
     __slots__ = (
         "_context",
+        "_head",
         "_incoming",
         "_inner",
         "_leaving",
+        "_left",
         "_object",
         "_outgoing",
         "_ragged",
@@ -56,6 +59,8 @@ class TlsSocket(std.socket):
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._leaving: bytes = b""
+        self._head: bytes = b""  # of a record header that came in pieces
+        self._left: int = 0  # bytes of the record still to come
         self._ragged: bool = suppress_ragged_eofs
         self._settings = session
         self.server_side: bool = server_side
@@ -102,17 +107,24 @@ class TlsSocket(std.socket):
             self._leaving = self._leaving[sent:]
 
     def _fill(self) -> None:
-        """Receive what OpenSSL wants to read."""
+        """Receive a record's header or body: never more, what follows TLS may be plain."""
         try:
-            data = self._inner.recv(_CHUNK)
+            data = self._inner.recv(self._left or _RECORD_HEADER - len(self._head))
         except BlockingIOError:
             raise ssl.SSLWantReadError(
                 ssl.SSL_ERROR_WANT_READ, "The operation did not complete (read)"
             ) from None
-        if data:
-            self._incoming.write(data)
-        else:
+        if not data:
             self._incoming.write_eof()
+            return
+        self._incoming.write(data)
+        if self._left:
+            self._left -= len(data)
+        else:
+            self._head += data
+            if len(self._head) == _RECORD_HEADER:
+                self._left = int.from_bytes(self._head[3:], "big")
+                self._head = b""
 
     def _drive(self, call: Callable[[], T]) -> T:
         """``call`` until OpenSSL wants nothing more."""

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is used of private parts of Python's own modules: each a test, for each Python supported."""
+
+import asyncio
+import inspect
+import selectors
+import socket
+from asyncio import base_events, selector_events
+
+import pytest
+
+
+@pytest.mark.parametrize("name", ["_connect_sock", "create_server", "create_datagram_endpoint"])
+def test_functions_that_make_sockets_name_the_module(name: str) -> None:
+    function = getattr(base_events.BaseEventLoop, name)
+    assert inspect.iscoroutinefunction(function)
+    assert "socket" in function.__code__.co_names
+    assert function.__closure__ is None
+
+
+@pytest.mark.parametrize("name", ["_add_reader", "_add_writer", "_write_to_self"])
+def test_methods_that_are_extended(name: str) -> None:
+    assert callable(getattr(selector_events.BaseSelectorEventLoop, name))
+
+
+def test_the_loop_reads_its_clock_by_these_names() -> None:
+    loop = asyncio.new_event_loop()
+    try:
+        assert isinstance(loop._clock_resolution, float)  # type: ignore[attr-defined]
+        assert "_clock_resolution" in base_events.BaseEventLoop._run_once.__code__.co_names  # type: ignore[attr-defined]
+        assert "select" in base_events.BaseEventLoop._run_once.__code__.co_names  # type: ignore[attr-defined]
+    finally:
+        loop.close()
+
+
+def test_selectors_make_what_they_poll_with_by_these_names() -> None:
+    for name in ("PollSelector", "EpollSelector"):
+        selector = getattr(selectors, name, None)
+        if selector is not None:
+            assert callable(selector._selector_cls)
+    assert callable(selectors.SelectSelector._select)  # type: ignore[attr-defined]
+
+
+def test_what_is_inherited_of_the_socket_class() -> None:
+    for name in ("_sendfile_use_send", "_sendfile_use_sendfile", "_real_close", "makefile"):
+        assert callable(getattr(socket.socket, name))
+    assert set(socket.socket.__slots__) == {"__weakref__", "_io_refs", "_closed"}
+    assert issubclass(socket._GiveupOnSendfile, Exception)  # type: ignore[attr-defined]
