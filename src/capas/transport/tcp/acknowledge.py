@@ -261,7 +261,7 @@ def _rearm(c: "TcpConnection", advanced: bool, now: int) -> None:
         timers.clear(tt.RTO)
         timers.clear(tt.TLP)
         timers.clear(tt.REORDER)
-        if tx.snd_nxt < tx.queue_end and timers.is_set(tt.PERSIST) and tx.snd_wnd:
+        if tx.snd_wnd and timers.is_set(tt.PERSIST):
             timers.clear(tt.PERSIST)
     elif advanced or c.board.outcome.sacked:
         timers.set(tt.RTO, now + c.rtt.rto)

@@ -34,7 +34,9 @@ def _retransmission(c: "TcpConnection", now: int) -> None:
     if tx.snd_nxt == tx.snd_una:
         return
     limit = c.config.tcp_orphan_retries if c.life.orphan else c.config.tcp_retries2
-    if rec.timeouts >= limit:
+    # A window that was shut on what is out makes the repeats probes (RFC 9293 §3.8.6.1 MUST-37).
+    probing = tx.snd_wnd == 0 and now - c.life.heard < 2 * c.config.tcp_rto_max
+    if rec.timeouts >= limit and not probing:
         c.counters.add("tcp.gave_up")
         closing.fail(c, c.life.soft_error or errno.ETIMEDOUT, now)
         return
@@ -95,7 +97,7 @@ def _suspect_path(c: "TcpConnection", now: int) -> None:
 def _persist(c: "TcpConnection", now: int) -> None:
     """The window stays shut: probe, for as long as the peer answers (RFC 9293 §3.8.6.1)."""
     tx, life = c.tx, c.life
-    if tx.snd_nxt >= tx.queue_end or tx.snd_nxt > tx.snd_una:
+    if tx.snd_nxt >= tx.queue_end + tx.fin_queued or tx.snd_nxt > tx.snd_una:
         return
     limit = c.config.tcp_orphan_retries if life.orphan else c.config.tcp_retries2
     if life.probes >= limit:
@@ -106,6 +108,7 @@ def _persist(c: "TcpConnection", now: int) -> None:
     life.persist_backoff += 1
     if room > 0:
         output.force(c, room, now)  # a window too small to be worth it, but it will not grow
+        c.want_output()
         return
     c.counters.add("tcp.window_probes")
     output.send_probe(c, now)

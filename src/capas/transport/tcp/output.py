@@ -255,7 +255,7 @@ def _new_data(c: "TcpConnection", now: int) -> None:
         if reducing:
             rec.prr_out += n
     tx.push_now = False
-    if tx.fin_queued and tx.snd_nxt == tx.queue_end and not c.fin_sent():
+    if tx.fin_queued and tx.snd_nxt == tx.queue_end and tx.snd_una + tx.snd_wnd > tx.snd_nxt:
         _send_fin(c, flight, now)
     _after_sending(c, now)
     c.writable()
@@ -335,7 +335,11 @@ def _after_sending(c: "TcpConnection", now: int) -> None:
         if c.options.user_timeout and not timers.is_set(tt.USER):
             timers.set(tt.USER, now + c.options.user_timeout)
         rack.schedule_probe(c, now)
-    elif tx.snd_nxt < tx.queue_end and not timers.is_set(tt.PERSIST) and not timers.is_set(tt.PACE):
+    elif (
+        tx.snd_nxt < tx.queue_end + tx.fin_queued
+        and not timers.is_set(tt.PERSIST)
+        and not timers.is_set(tt.PACE)
+    ):
         timers.set(tt.PERSIST, now + c.rtt.rto)
 
 
