@@ -59,12 +59,14 @@ class Segment:
     ``sack``         flat pairs (left, right, left, right...), raw numbers; () without the option
     ``mss`` ``wscale``  -1 without the option; ``sack_ok``: SACK permitted
     ``cookie``       Fast Open option (RFC 7413 §2): None absent, b"" a request
+    ``cookie_experimental``  it came in the experimental form (RFC 6994)
     ``ecn``          the ECN field of the IP header (RFC 3168 §5)
     """
 
     __slots__ = (
         "ack",
         "cookie",
+        "cookie_experimental",
         "count",
         "ecn",
         "flags",
@@ -110,6 +112,7 @@ class Segment:
         self.wscale: int = -1
         self.sack_ok: bool = False
         self.cookie: bytes | None = None
+        self.cookie_experimental: bool = False
         self.ecn: int = 0
 
     def __repr__(self) -> str:

@@ -68,6 +68,10 @@ def _parse_one(kind: int, length: int, data: bytes, at: int, segment: "Segment")
         segment.sack_ok = True
     elif kind == FAST_OPEN and (length == 2 or (6 <= length <= 18 and length % 2 == 0)):
         segment.cookie = data[at : at + length - 2]
+    elif kind == EXPERIMENT and length >= 4 and data[at : at + 2] == FAST_OPEN_MAGIC:
+        if length == 4 or (8 <= length <= 20 and length % 2 == 0):
+            segment.cookie = data[at + 2 : at + length - 2]
+            segment.cookie_experimental = True
 
 
 def timestamps(ts_val: int, ts_ecr: int) -> bytes:
@@ -91,6 +95,7 @@ def syn_options(
     ts_ecr: int,
     cookie: bytes | None = None,
     order: str = "linux",
+    experimental: bool = False,
 ) -> bytes:
     """The options of a SYN; -1 leaves wscale or timestamps out, None the Fast Open cookie.
 
@@ -116,7 +121,9 @@ def syn_options(
             out += b"\x01\x01\x04\x02"
         if wscale >= 0:
             out += bytes((NOP, WINDOW_SCALE, 3, wscale))
-    if cookie is not None:
+    if cookie is not None and experimental:
+        out += bytes((EXPERIMENT, 4 + len(cookie))) + FAST_OPEN_MAGIC + cookie
+    elif cookie is not None:
         out += bytes((FAST_OPEN, 2 + len(cookie))) + cookie
     if order == "freebsd" and len(out) % 4:
         out += bytes(-len(out) % 4)  # EOL and padding

@@ -89,6 +89,8 @@ def syn_sent(c: "TcpConnection", seg: Segment, now: int) -> None:
     if acceptable:
         tx.snd_wl2 = seg.ack
         handshake.syn_acknowledged(c, seg, now)
+        if c.fast is not None:
+            handshake.fast_open_answered(c, seg)
         c.set_state(ESTABLISHED, now)
         handshake.established(c)
         c.rx.ack = ACK_NOW
@@ -220,7 +222,9 @@ def second_check_reset(c: "TcpConnection", seg: Segment, now: int) -> bool:
         return False
     state = c.state
     c.counters.add("tcp.resets_in")
-    if state == SYN_RECEIVED:
+    if state == SYN_RECEIVED and c.fast is not None and c.fast.early:
+        closing.fail(c, errno.ECONNRESET, now)
+    elif state == SYN_RECEIVED:
         if c.passive:
             closing.done(c, now)  # back to LISTEN: the listener is still there
         else:
@@ -261,7 +265,8 @@ def fifth_check_ack(c: "TcpConnection", seg: Segment, now: int) -> bool:
         if not tx.snd_una < ack <= tx.snd_nxt:
             closing.refuse(c, ack & M32, now)
             return False
-        if c.listener is not None and not c.listener.may_establish(c, now):
+        early = c.fast is not None and c.fast.early
+        if c.listener is not None and not early and not c.listener.may_establish(c, now):
             return False
         handshake.syn_acknowledged(c, seg, now)
         c.tx.snd_wl1 = seg.seq - 1
@@ -269,6 +274,8 @@ def fifth_check_ack(c: "TcpConnection", seg: Segment, now: int) -> bool:
         c.set_state(ESTABLISHED, now)
         handshake.established(c)
         closing.connected(c, now)
+        if tx.snd_nxt > tx.snd_una:
+            c.timers.set(tt.RTO, now + c.rtt.rto)  # Fast Open: our answer left long ago
     elif ack > tx.snd_nxt or ack < tx.snd_una - max(tx.max_wnd, 1):
         c.counters.add("tcp.bad_ack")
         closing.challenge(c, now)

@@ -22,6 +22,7 @@ from capas.transport.tcp.acknowledge import acknowledged
 from capas.transport.tcp.congestion import base as congestion
 from capas.transport.tcp.congestion.base import AckSample, CongestionControl
 from capas.transport.tcp.env import Environment
+from capas.transport.tcp.fastopen import FastOpen
 from capas.transport.tcp.life import Life
 from capas.transport.tcp.options import Negotiated, UserOptions
 from capas.transport.tcp.path import Path
@@ -61,6 +62,7 @@ class TcpConnection:
         "endpoint",
         "env",
         "error",
+        "fast",
         "life",
         "listener",
         "neg",
@@ -88,6 +90,7 @@ class TcpConnection:
         self.dirty: bool = False
         self.listener: TcpListener | None = None
         self.peer_syn: Segment | None = None
+        self.fast: FastOpen | None = None
         self.endpoint: Endpoint = Endpoint(env.ready)
         self.options: UserOptions = UserOptions(config)
         self.neg: Negotiated = Negotiated(ts_offset)

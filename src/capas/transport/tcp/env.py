@@ -13,6 +13,7 @@ from capas.base.config import HostConfig
 from capas.base.events import Counters, Tracer
 from capas.base.rng import Rng
 from capas.transport.endpoint import Endpoint
+from capas.transport.tcp.fastopen import FastOpenHost
 
 if TYPE_CHECKING:
     from capas.internet.net import Internet
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 class Environment:
     """Shared by all connections of one host.
 
+    ``fastopen``  cookies and their memory (RFC 7413)
     ``dirty``   connections with something to send; `TcpLayer.flush` empties it
     ``gone``    called when a connection is CLOSED for good; ``time_wait``: when it enters TIME-WAIT
     ``stop_listening``  called when a listener closes
@@ -36,6 +38,7 @@ class Environment:
         "config",
         "counters",
         "dirty",
+        "fastopen",
         "gone",
         "net",
         "ready",
@@ -67,6 +70,7 @@ class Environment:
         self.gone: Callable[[TcpConnection, int], None] = gone
         self.time_wait: Callable[[TcpConnection, int], None] = time_wait
         self.stop_listening: Callable[[TcpListener], None] = stop_listening
+        self.fastopen: FastOpenHost = FastOpenHost(config, rng.stream("fastopen"))
         self.dirty: list[TcpConnection] = []
         self.trace: Tracer | None = None
         self._challenge_second: int = -1

@@ -84,8 +84,12 @@ def send_syn(c: "TcpConnection", now: int) -> None:
         ts_val = ts_now(c, now)
     shift = window_shift(config, rx.limit) if wscale_ok else -1
     mss = c.life.advmss = advertised_mss(c)
+    fast = c.fast
+    cookie, experimental, size = None, False, 0
+    if fast is not None and (passive or not c.recovery.timeouts):
+        cookie, experimental, size = fast.cookie, fast.experimental, fast.size
     options = tcp_options.syn_options(
-        mss, shift, sack_ok, ts_val, ts_ecr, None, config.tcp_option_order
+        mss, shift, sack_ok, ts_val, ts_ecr, cookie, config.tcp_option_order, experimental
     )
     if c.options.no_options:
         options = b""
@@ -93,6 +97,9 @@ def send_syn(c: "TcpConnection", now: int) -> None:
     if tx.snd_nxt == tx.iss:
         tx.snd_nxt = tx.iss + 1
         c.board.sent(tx.iss, tx.iss + 1, now, 0)
+        if size:
+            tx.snd_nxt += size
+            c.board.sent(tx.iss + 1, tx.snd_nxt, now, 1)
     if passive:
         rx.rcv_adv = max(rx.rcv_adv, rx.rcv_nxt + wnd)
         rx.last_ack_sent = rx.rcv_nxt
@@ -104,8 +111,8 @@ def send_syn(c: "TcpConnection", now: int) -> None:
         wnd,
         0,
         options,
-        (),
-        0,
+        tx.pieces(tx.iss + 1, size) if size else (),
+        size,
         False,
         0,
         now,
@@ -170,6 +177,19 @@ def syn_acknowledged(c: "TcpConnection", seg: Segment, now: int) -> None:
     c.recovery.timeouts = 0
     c.timers.clear(tt.RTO)
     c.timers.clear(tt.USER)
+
+
+def fast_open_answered(c: "TcpConnection", seg: Segment) -> None:
+    """Data of our SYN that was not taken is sent again as if it were new (RFC 7413 §4.2.1)."""
+    tx = c.tx
+    complete = tx.snd_una == tx.snd_nxt
+    c.env.fastopen.answered(c, seg, complete)
+    if not complete:
+        c.board.rewind(tx.snd_una)
+        tx.snd_nxt = tx.snd_una
+        c.counters.add("tcp.fastopen_data_ignored")
+    elif c.fast is not None and c.fast.size:
+        c.life.syn_data_acked = True
 
 
 def established(c: "TcpConnection") -> None:

@@ -10,7 +10,7 @@ import errno
 from collections.abc import Callable
 from typing import TYPE_CHECKING, final
 
-from capas.base.checksum import pseudo_sum, verify
+from capas.base.checksum import Buffer, pseudo_sum, verify
 from capas.base.clock import Scheduler
 from capas.base.config import HostConfig
 from capas.base.events import Counters, Tracer
@@ -249,8 +249,11 @@ class TcpLayer:
         now: int,
         setup: Callable[[TcpConnection], None] | None = None,
         interface_index: int = 0,
+        fast: Buffer | None = None,
     ) -> TcpConnection:
         """Active OPEN.  ``binding`` says what was bound; port 0 or address b"" are chosen here.
+
+        ``fast`` asks for Fast Open with this data in the SYN; ``c.fast.size`` says how much fits.
 
         Raises OSError: ENETUNREACH, EADDRNOTAVAIL, EADDRINUSE, ENOBUFS.
         """
@@ -281,6 +284,11 @@ class TcpLayer:
         if setup is not None:
             setup(c)
         self.table[key] = c
+        if fast is not None:
+            size = self.env.fastopen.prepare(c, len(fast))
+            if size:
+                c.tx.append(memoryview(fast)[:size])
+                c.tx.push_end = c.tx.queue_end
         opening.active(c, now)
         return c
 

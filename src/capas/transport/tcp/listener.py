@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, final
 from capas.transport.endpoint import HANGUP, READ, Endpoint
 from capas.transport.tcp import closing
 from capas.transport.tcp.env import Environment
+from capas.transport.tcp.fastopen import ALL_LISTENERS
 from capas.transport.tcp.options import UserOptions
 from capas.transport.tcp.states import SYN_RECEIVED
 
@@ -38,6 +39,8 @@ class TcpListener:
         "congestion",
         "endpoint",
         "env",
+        "fastopen_no_cookie",
+        "fastopen_queue",
         "options",
         "queue",
         "receive_buffer",
@@ -56,6 +59,8 @@ class TcpListener:
         self.queue: deque[TcpConnection] = deque()
         self.children: dict[bytes, TcpConnection] = {}  # half-open, by key
         self.closed: bool = False
+        self.fastopen_queue: int = 0  # TCP_FASTOPEN: early children at a time
+        self.fastopen_no_cookie: bool = False  # TCP_FASTOPEN_NO_COOKIE
 
     @property
     def address(self) -> bytes:
@@ -80,6 +85,19 @@ class TcpListener:
         """Whether the half-open queue is at its cap."""
         return len(self.children) >= self.env.config.tcp_max_syn_backlog
 
+    def takes_fast_open(self) -> bool:
+        """Whether a SYN may bring data here: TCP_FASTOPEN, or the host's setting, and room."""
+        limit = self.fastopen_queue
+        if not limit and self.env.config.tcp_fastopen & ALL_LISTENERS:
+            limit = max(self.backlog, 1)
+        waiting = sum(1 for c in self.queue if c.state == SYN_RECEIVED)
+        return waiting < limit and self.has_room()
+
+    def early(self, c: "TcpConnection") -> None:
+        """A Fast Open child joins the queue before its handshake is over."""
+        self.queue.append(c)
+        self.endpoint.set_ready(READ)
+
     def may_establish(self, c: "TcpConnection", now: int) -> bool:
         """The last ACK of a handshake came: is there room?  If not, it is as if it was lost."""
         if self.has_room():
@@ -98,6 +116,8 @@ class TcpListener:
         if self.closed:
             closing.abort(c, now)
             return
+        if c.fast is not None and c.fast.early:
+            return  # it is in the queue, or was taken out of it
         self.queue.append(c)
         self.endpoint.set_ready(READ)
 

@@ -7,6 +7,7 @@ RFC 9293 §3.5, §3.10.7.2; RFC 4987; RFC 6191.
 from typing import TYPE_CHECKING
 
 from capas.base.seq import M32
+from capas.transport.endpoint import READ, WRITE
 from capas.transport.tcp import closing, cookies, handshake
 from capas.transport.tcp import timers as tt
 from capas.transport.tcp.connection import TcpConnection
@@ -70,9 +71,23 @@ def listen_arrives(
     layer.counters.add("tcp.passive_opens")
     c.set_state(SYN_RECEIVED, now)
     handshake.take_syn(c, seg, now)
+    layer.env.fastopen.serve(listener, c, seg)
+    if c.fast is not None and c.fast.early:
+        _early_child(listener, c, seg)
     handshake.send_syn(c, now)
     c.timers.set(tt.RTO, now + c.rtt.rto)
     return True
+
+
+def _early_child(listener: "TcpListener", c: TcpConnection, seg: Segment) -> None:
+    """Fast Open: the user may have the connection before the handshake ends (RFC 7413 §4.2.2)."""
+    c.counters.add("tcp.fastopen_accepted")
+    if seg.length:
+        c.rx.accept(seg.payload)
+        c.life.syn_data_acked = True
+        c.endpoint.set_ready(READ)
+    c.endpoint.set_ready(WRITE)
+    listener.early(c)
 
 
 def _child(

@@ -19,7 +19,7 @@ from capas.transport.tcp.life import BUSY, RWND_LIMITED
 from capas.transport.tcp.receiver import ACK_DELAYED, ACK_NOW
 from capas.transport.tcp.recovery import CWR as PHASE_CWR
 from capas.transport.tcp.recovery import RECOVERY, in_flight
-from capas.transport.tcp.states import HAS_OUTPUT
+from capas.transport.tcp.states import HAS_OUTPUT, SYN_RECEIVED
 from capas.wire import tcp_options
 from capas.wire.tcp import ACK, CWR, ECE, FIN, PSH, RST, URG
 
@@ -33,7 +33,7 @@ _NO_PIECES: Final = ()
 
 def output(c: "TcpConnection", now: int) -> None:
     """Send what may be sent; whatever goes out carries the acknowledgement."""
-    if HAS_OUTPUT[c.state]:
+    if HAS_OUTPUT[c.state] or (c.state == SYN_RECEIVED and c.fast is not None and c.fast.early):
         tx = c.tx
         if c.path.stale():
             c.update_mss(now)
