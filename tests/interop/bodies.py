@@ -5,6 +5,7 @@ import hashlib
 import json
 import mailbox
 import random
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -110,23 +111,33 @@ class Bodies:
         done = served.lab.run("nc", "-v", "-w", "20", HOSTS[family], "4242", check=False, input="")
         assert done.returncode == 1 and "refused" in done.stderr, done.stderr
 
-    @pytest.mark.parametrize("family", [4, 6])
-    def test_curl_gets_it_hash_for_hash(self, served: Served, family: int) -> None:
-        served.need("curl")
-        target = served.folder / "got"
-        served.lab.run(
-            "curl", "-sSfg", "-o", str(target), served.url(family, "/big"), timeout=110
-        )  # fmt: skip
-        assert digest(target) == digest(served.folder / "www" / "big")
-
-    @pytest.mark.parametrize("family", [4, 6])
-    def test_curl_posts_it_hash_for_hash(self, served: Served, family: int) -> None:
+    def test_curl_gets_and_posts_hash_for_hash(self, served: Served) -> None:
+        """Both families and both directions at once; nothing lost, nothing altered."""
         served.need("curl")
         big = served.folder / "www" / "big"
-        out = served.lab.run(
-            "curl", "-sSfg", "-T", str(big), "-X", "POST", served.url(family, "/"), timeout=110
-        ).stdout  # fmt: skip
-        assert json.loads(out) == {"length": big.stat().st_size, "sha256": digest(big)}
+        wanted = digest(big)
+        curl = ("curl", "-sSfg", "-m", "115")
+        gets: dict[Path, subprocess.Popen[bytes]] = {}
+        posts: list[subprocess.Popen[bytes]] = []
+        for family in (4, 6):
+            target = served.folder / f"got{family}"
+            gets[target] = served.lab.start(
+                *curl, "-o", str(target), served.url(family, "/big"), stderr=subprocess.PIPE
+            )
+            posts.append(
+                served.lab.start(
+                    *curl, "-T", str(big), "-X", "POST", served.url(family, "/"),
+                    stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                )
+            )  # fmt: skip
+        for post in posts:
+            out, errors = post.communicate(timeout=120)
+            assert post.returncode == 0, errors
+            assert json.loads(out) == {"length": big.stat().st_size, "sha256": wanted}
+        for target, get in gets.items():
+            _, errors = get.communicate(timeout=120)
+            assert get.returncode == 0, errors
+            assert digest(target) == wanted
 
     @pytest.mark.parametrize("family", [4, 6])
     def test_200_connections_at_once(self, served: Served, family: int) -> None:

@@ -82,7 +82,7 @@ class RealDriver(Driver):
         self.scheduler: Scheduler = Scheduler()
         self.hosts: list[Host] = []
         self.ports: Ports = Ports(batch)
-        self.real_selector: selectors.BaseSelector | None = selectors.DefaultSelector()
+        self.real_selector: selectors.BaseSelector | None = self.ports.loop_selector()
         self._waiters: dict[Endpoint, list[_Waiter]] = {}
         self._told: bool = False  # a watcher was told something since the last turn
         self._asleep_until: int = -1  # -1: the pump is at work, or there is none

@@ -5,6 +5,7 @@ These are what ``ip link`` and ``ip addr`` do, for interfaces of the current net
 Reading needs no rights; changing needs CAP_NET_ADMIN.
 """
 
+import os
 import socket
 import struct
 from typing import Final, final
@@ -20,12 +21,20 @@ except ImportError:  # not a Unix: `capas.real.devices` explains
 # linux/sockios.h, net/if.h
 SIOCGIFFLAGS: Final = 0x8913
 SIOCSIFFLAGS: Final = 0x8914
-SIOCSIFADDR: Final = 0x8916
-SIOCSIFNETMASK: Final = 0x891C
 SIOCGIFMTU: Final = 0x8921
 SIOCSIFMTU: Final = 0x8922
-SIOCGIFINDEX: Final = 0x8933
 IFF_UP: Final = 0x0001
+
+# linux/netlink.h, linux/rtnetlink.h, linux/if_addr.h
+NLM_F_REQUEST: Final = 0x001
+NLM_F_ACK: Final = 0x004
+NLM_F_EXCL: Final = 0x200
+NLM_F_CREATE: Final = 0x400
+RTM_NEWADDR: Final = 20
+IFA_ADDRESS: Final = 1
+IFA_LOCAL: Final = 2
+IFA_BROADCAST: Final = 4
+IFA_F_NODAD: Final = 0x02
 
 
 @final
@@ -97,19 +106,22 @@ def try_up(name: str) -> bool:
 
 
 def add_kernel_address(name: str, address: bytes, length: int) -> None:
-    """Give the kernel's end an address, as ``ip addr add`` does; needs CAP_NET_ADMIN."""
+    """Give the kernel's end an address, as ``ip addr add ... nodad`` does; needs CAP_NET_ADMIN.
+
+    Without the kernel's own duplicate address detection, because the address must be usable at
+    once (a kernel whose address is tentative sends from ::1 even onto a cable), and because the
+    host at the other end of this cable, ours, does its own.
+    """
+    family = socket.AF_INET if len(address) == 4 else socket.AF_INET6
     try:
-        if len(address) == 4:
-            mask = (0xFFFFFFFF << (32 - length)) & 0xFFFFFFFF
-            with _ControlSocket() as control:
-                inet = struct.pack("=HH4s8x", socket.AF_INET, 0, address)
-                control.call(SIOCSIFADDR, _ifreq(name, inet))
-                inet = struct.pack("=HH4s8x", socket.AF_INET, 0, mask.to_bytes(4, "big"))
-                control.call(SIOCSIFNETMASK, _ifreq(name, inet))
-        else:
-            with _ControlSocket(socket.AF_INET6) as control:
-                index = struct.unpack_from("i", control.call(SIOCGIFINDEX, _ifreq(name, b"")), 16)
-                control.call(SIOCSIFADDR, struct.pack("=16sIi", address, length, index[0]))
+        index = socket.if_nametoindex(name)
+        body = struct.pack("=BBBBi", family, length, IFA_F_NODAD, 0, index)
+        body += b"".join(_attribute(kind, address) for kind in (IFA_LOCAL, IFA_ADDRESS))
+        if len(address) == 4 and length < 31:
+            host_bits = (1 << (32 - length)) - 1
+            broadcast = int.from_bytes(address, "big") | host_bits
+            body += _attribute(IFA_BROADCAST, broadcast.to_bytes(4, "big"))
+        _netlink(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, body)
     except FileExistsError:
         return
     except PermissionError:
@@ -121,3 +133,20 @@ def add_kernel_address(name: str, address: bytes, length: int) -> None:
             f"{name} does not take that kernel address ({error.strerror}): is IPv6 on, is the"
             " address one a host may have?"
         ) from None
+
+
+def _attribute(kind: int, value: bytes) -> bytes:
+    """A struct rtattr, padded to 4 bytes."""
+    return struct.pack("=HH", 4 + len(value), kind) + value + bytes(-len(value) % 4)
+
+
+def _netlink(kind: int, flags: int, body: bytes) -> None:
+    """One rtnetlink(7) request and its acknowledgement; OSError if that says so."""
+    head = struct.pack("=IHHII", 16 + len(body), kind, NLM_F_REQUEST | NLM_F_ACK | flags, 1, 0)
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as netlink:
+        netlink.bind((0, 0))
+        netlink.send(head + body)
+        answer = netlink.recv(65_536)
+    number = -struct.unpack_from("=i", answer, 16)[0]
+    if number:
+        raise OSError(number, os.strerror(number))

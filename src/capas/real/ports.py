@@ -20,6 +20,25 @@ _POLL: Final = 0.002  # s, between looks at a loop's selector that has no descri
 
 
 @final
+class LoopDescriptors(selectors.DefaultSelector):
+    """An event loop's genuine descriptors, looked at only when `Ports.sleep` saw one ready.
+
+    The loop asks after every turn; the driver's own epoll already knows the answer, so the system
+    call is made only when there is something to fetch.
+    """
+
+    def __init__(self, ports: "Ports") -> None:
+        super().__init__()
+        self._ports = ports
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        """As the base class, but a mere look is free when nothing is ready."""
+        if timeout is not None and timeout <= 0 and not self._ports.loop_ready:
+            return []
+        return super().select(timeout)
+
+
+@final
 class _Port:
     """A device in the selector; ``waiting``: it was busy and has not been writable since."""
 
@@ -53,6 +72,12 @@ class Ports:
         self._wake_out.setblocking(False)
         self._wake_fd: int = self._wake_in.fileno()
         self._selector.register(self._wake_fd, _READ)
+
+    def loop_selector(self) -> selectors.BaseSelector:
+        """A selector for the genuine descriptors of an event loop that pumps."""
+        if hasattr(selectors.DefaultSelector, "fileno"):
+            return LoopDescriptors(self)
+        return selectors.DefaultSelector()
 
     # -- what there is --------------------------------------------------------------------------
 

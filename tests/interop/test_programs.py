@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Programs of the README and worlds in real time, with the kernel as their client."""
+
+import hashlib
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from .lab import Lab, missing
+
+ROOT = Path(__file__).parents[2]
+
+
+def block(title: str) -> str:
+    """The first Python block below a heading of the README."""
+    text = (ROOT / "README.md").read_text("utf-8")
+    _, _, rest = text.partition(f"## {title}")
+    found = re.search(r"```python\n(.*?)```", rest, re.DOTALL)
+    assert found is not None, title
+    return found[1]
+
+
+def until(lab: Lab, *words: str, seconds: float = 20, **more: object) -> str:
+    """Standard output of a command, as soon as it succeeds."""
+    deadline = time.monotonic() + seconds
+    while True:
+        done = lab.run(*words, check=False, **more)  # type: ignore[arg-type]
+        if done.returncode == 0:
+            return done.stdout
+        assert time.monotonic() < deadline, done.stderr
+        time.sleep(0.1)
+
+
+def test_the_readmes_server_on_a_tap(lab: Lab) -> None:
+    program = lab.start(sys.executable, "-c", block("The same server on a TAP"))
+    until(lab, "ip", "addr", "add", "192.0.2.1/24", "dev", "tap0")
+    ask = (
+        "import socket; s = socket.create_connection(('192.0.2.2', 7), 5);"
+        "s.sendall(b'hello'); print(s.recv(100))"
+    )
+    assert until(lab, sys.executable, "-c", ask) == "b'hello'\n"
+    assert program.poll() is None
+
+
+def test_curl_crosses_simulated_routers(lab: Lab, tmp_path: Path) -> None:
+    why = missing("curl", "traceroute", "ping")
+    if why:
+        pytest.skip(f"interop: {why}")
+    page = tmp_path / "page"
+    page.write_bytes(bytes(range(256)) * 8192)
+    log = (tmp_path / "log").open("wb")
+    world = lab.start(
+        sys.executable, "-m", "capas.cli.main", "run", "--real-time",
+        str(ROOT / "examples" / "kernel.toml"), cwd=ROOT, stdout=log, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    until(lab, "ip", "-4", "route", "add", "10.77.2.0/24", "via", "10.77.0.1")
+    until(lab, "ip", "-6", "route", "add", "fd77:2::/64", "via", "fd77::1")
+    for host in ("10.77.2.80", "[fd77:2::80]"):
+        until(lab, "curl", "-sSfg", "-m", "10", f"http://{host}/")
+        told = lab.run("curl", "-sSfg", "-T", str(page), "-X", "POST", f"http://{host}/").stdout
+        assert hashlib.sha256(page.read_bytes()).hexdigest() in told
+    out = lab.run("ping", "-c", "5", "-i", "0.05", "10.77.2.80", check=False).stdout
+    rtt = re.search(r"= [\d.]+/([\d.]+)/", out)
+    assert rtt is not None and 30 <= float(rtt[1]) < 60, out
+    hops = lab.run("traceroute", "-n", "-q", "5", "10.77.2.80").stdout.splitlines()[1:]
+    assert len(hops) == 3 and "10.77.0.1" in hops[0] and "10.77.2.80" in hops[2], hops
+    world.terminate()
+    assert world.wait(20) in (0, 130), (tmp_path / "log").read_text()
+    assert "Traceback" not in (tmp_path / "log").read_text()
+    log.close()
