@@ -10,7 +10,6 @@ Limits: `SIZE_LIMIT` bytes a message (announced by SIZE, RFC 1870), `RECIPIENT_L
 import asyncio
 import mailbox
 import os
-import time
 from collections.abc import Callable, Sequence
 from email.utils import formatdate
 from pathlib import Path

@@ -37,11 +37,11 @@ def test_the_report(capsys: pytest.CaptureFixture[str], loss: str) -> None:
     assert report["mail"]["accepted"] is True
     assert report["mail"]["bytes"] > 200 * 1024 * 4 / 3  # base64 of the attachment
     assert report["ping"]["sent"] == PINGS
-    assert [hop["name"] for hop in report["traceroute"]] == [
-        "r1.capas.test",
-        "r2.capas.test",
-        "web.capas.test",
-    ]
+    # A hop whose three answers are lost is silent.
+    hops = [hop["name"] for hop in report["traceroute"] if hop["name"] is not None]
+    way = ["r1.capas.test", "r2.capas.test", "web.capas.test"]
+    assert hops == way if loss == "0" else hops == [name for name in way if name in hops]
+    assert hops[-1] == "web.capas.test"
     tcp = report["tcp"]
     assert tcp["segments"] > PAGE / 1460
     if loss == "0":
