@@ -158,7 +158,7 @@ def test_a_fin_is_repeated_too() -> None:
 @pytest.mark.rfc("9293", "3.8.3", "MUST-21")
 @pytest.mark.rfc("9293", "3.10.8")
 def test_the_user_timeout() -> None:
-    script, c, peer = measured()
+    script, c, _peer = measured()
     c.options.user_timeout = 10 * SECOND
     script.send(c, b"lost")
     script.run(10 * SECOND - MS)

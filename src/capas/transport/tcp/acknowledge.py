@@ -56,10 +56,10 @@ def acknowledged(c: "TcpConnection", seg: Segment, now: int) -> None:
     if advanced:
         _progress(c, ack, now)
     duplicate = not advanced and _duplicate(c, seg, tx.snd_wnd != prior_wnd)
-    if tx.snd_nxt > prior_una or outcome.delivered:
+    if tx.snd_nxt > prior_una or outcome.delivered or dsack:
         _sample_rtt(c, seg, advanced, now)
         if c.config.tcp_rack and c.neg.sack_ok:
-            rack.update(c, now, dsack)
+            rack.update(c, seg.ts_ecr, now, dsack)
             rack.probe_acknowledged(c, ack, dsack, duplicate, now)
         recovery.consider_undo(c, seg.ts_ecr if c.neg.ts_ok else -1, advanced, now)
         if c.neg.ecn_ok and seg.flags & ECE and advanced:

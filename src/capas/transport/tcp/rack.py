@@ -8,6 +8,7 @@ on the connection's parts.
 from typing import TYPE_CHECKING, Final, final
 
 from capas.base.clock import MS, NEVER
+from capas.base.seq import M32
 from capas.transport.tcp import timers as tt
 from capas.transport.tcp.record import EVER_RETRANS, Record
 
@@ -86,12 +87,17 @@ class Rack:
         return min(self.reo_wnd_mult * (min_rtt >> 2), c.rtt.srtt)
 
 
-def update(c: "TcpConnection", now: int, dsack: bool) -> None:
+def update(c: "TcpConnection", ts_ecr: int, now: int, dsack: bool) -> None:
     """Take what the acknowledgement at hand delivered."""
     rack = c.rack
     outcome = c.board.outcome
-    if outcome.newest is not None:
-        rack.delivered(outcome.newest, now, max(c.rtt.min_rtt, 0))
+    newest = outcome.newest
+    if newest is not None:
+        # Step 2: a repeated segment whose echo is older than the repeat says nothing of it.
+        stamp = newest.sent_time // MS + c.neg.ts_offset
+        older = c.neg.ts_ok and ((ts_ecr - stamp) & M32) >= 0x80000000
+        if not (older and newest.flags & EVER_RETRANS):
+            rack.delivered(newest, now, max(c.rtt.min_rtt, 0))
     if outcome.reordered >= 0:
         rack.reordering_seen = True
         extent = -(-(c.board.high_sacked - outcome.reordered) // c.tx.mss)

@@ -186,6 +186,7 @@ def _enter_recovery(c: "TcpConnection", now: int) -> None:
     before = c.cc.cwnd
     if rec.phase < CWR:
         c.cc.on_loss(now, flight)
+        rec.cwr_due = c.neg.ecn_ok  # after any reduction, RFC 3168 §6.1.2
     rec.begin(RECOVERY, tx.snd_una, tx.snd_nxt, tx.snd_nxt - tx.snd_una, c.board.retrans)
     c.counters.add("tcp.fast_recovery")
     if c.trace is not None:
@@ -228,6 +229,7 @@ def timeout(c: "TcpConnection", now: int) -> None:
     board.outcome.reset()
     board.mark_all_lost()
     c.cc.on_rto(now, flight)
+    rec.cwr_due = c.neg.ecn_ok
     rec.timeouts += 1
     if rec.phase != LOSS or tx.snd_una >= rec.point:
         rec.begin(LOSS, tx.snd_una, tx.snd_nxt, tx.snd_nxt - tx.snd_una, c.board.retrans)
