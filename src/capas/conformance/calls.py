@@ -162,7 +162,9 @@ class Calls:
                 raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
             yield NEVER
         fd = self.new_fd(call, SocketFile(description))
-        wanted = description.remote_address()[:2]
+        connection = description.connection
+        assert connection is not None
+        wanted = connection.remote_address, connection.remote_port
         for flow in self.flows:
             if flow.state in (SYNACK_SENT, SYNACK_ACKED) and flow.remote == wanted:
                 flow.fd = fd
@@ -227,7 +229,7 @@ class Calls:
         fd, buffer, count, flags = call.arguments[:4]
         bits = values.integer(flags)
         n = values.integer(count)
-        return (yield from self._transmit(fd, buffer, n, bits, bool(bits & MSG_FASTOPEN)))
+        return (yield from self._transmit(fd, buffer, n, bits, len(call.arguments) > 4))
 
     def _transmit(
         self, fd: Expression, buffer: Expression, count: int, flags: int, to: bool = False
@@ -236,7 +238,8 @@ class Calls:
         if isinstance(buffer, Word) and buffer.name == "NULL" and count:
             raise OSError(errno.EFAULT, "Bad address")
         patient = not (file.nonblocking or flags & MSG_DONTWAIT)
-        if to:
+        fast = bool(flags & MSG_FASTOPEN) or file.description.deferred is not None
+        if to or fast:
             self._connecting(values.integer(fd))
         address = self._remote() if to else None
         sent = 0
@@ -246,6 +249,7 @@ class Calls:
                 taken = file.description.send(file.next_bytes(count - sent), flags, address, [])
             except OSError as error:
                 if error.errno == errno.EINPROGRESS and patient:
+                    fast = False
                     yield from self._handshake(file)
                     flags &= ~MSG_FASTOPEN
                     address = None
@@ -259,6 +263,9 @@ class Calls:
                 raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
             sent += taken or 0
             file.written += taken or 0
+            if patient and fast:
+                fast = False  # blocks until the handshake is over, whatever went with the SYN
+                yield from self._handshake(file)
             if sent >= count or not patient:
                 return sent
             flags &= ~MSG_FASTOPEN

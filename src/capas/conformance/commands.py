@@ -24,7 +24,6 @@ _REDIRECTION: Final = re.compile(r"^(\d?>|&>|\d>&\d)")
 
 #: Commands that prepare a device or caches which are new for each script here.
 _NEEDLESS: Final = {
-    ("ip", "tcp_metrics"),
     ("sleep", ""),
     ("true", ""),
     ("kldstat", ""),
@@ -89,6 +88,8 @@ class Commands:
             self.network.link.splitting = True
         elif name == "tc" and "pfifo" in words:
             pass
+        elif name == "ip" and argument == "tcp_metrics":
+            self.network.host.tcp.env.fastopen.forget()
         elif name == "ip" and "route" in words:
             self._route(words, line)
         elif name == "echo" and "hystart_detect" in line:

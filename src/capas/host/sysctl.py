@@ -225,6 +225,7 @@ def apply(config: HostConfig, name: str, value: str) -> bool:
 def act(host: "Host", name: str) -> None:
     """Do what writing to one of `ACTIONS` does."""
     host.stack.shared.pmtu.forget()
+    host.tcp.env.fastopen.forget()
 
 
 def names() -> tuple[str, ...]:

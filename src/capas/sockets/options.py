@@ -151,6 +151,8 @@ for _constant, _linux, _option in (
     ("TCP_CONGESTION", 13, Option("congestion", SPECIAL, types=STREAM)),
     ("TCP_USER_TIMEOUT", 18, Option("user_timeout", INT, types=STREAM)),
     ("TCP_FASTOPEN", 23, Option("fastopen", INT, types=STREAM)),
+    ("TCP_FASTOPEN_CONNECT", 30, Option("fastopen_connect", types=STREAM)),
+    ("TCP_FASTOPEN_NO_COOKIE", 34, Option("fastopen_no_cookie", types=STREAM)),
     # FreeBSD's, by numbers of our own where this Python has none
     ("TCP_NOOPT", 0x10008, Option("no_options", types=STREAM)),
     ("TCP_KEEPINIT", 0x10080, Option("connect_timeout", INT, 75, 1, 1 << 20, STREAM)),

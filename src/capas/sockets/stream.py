@@ -14,7 +14,7 @@ from typing import Final
 from capas.base.checksum import Buffer
 from capas.base.clock import MS, SECOND
 from capas.host.host import Host
-from capas.sockets import options
+from capas.sockets import fastopen, options
 from capas.sockets.addresses import check_family
 from capas.sockets.description import Address, Ancillary, Description, Received
 from capas.sockets.driver import Driver
@@ -82,6 +82,7 @@ class StreamDescription(Description):
         self.binding: Binding | None = None
         self._scope: int = 0
         self._connecting: bool = False
+        self.deferred: Address | None = None  # TCP_FASTOPEN_CONNECT: connect with the first data
         self._congestion: str = ""
         self._tcp: TcpLayer = host.tcp  # a restarted host has another one
         if connection is None:
@@ -163,6 +164,18 @@ class StreamDescription(Description):
             raise fail(errno.ENETUNREACH)
         if addr.is_unspecified(remote):
             remote = addr.LOOPBACK4 if len(remote) == 4 else addr.LOOPBACK6
+        wanted = (remote, port, scope)
+        fast = bool(self.settings.get("fastopen_connect"))
+        if fast and self.deferred is None and fastopen.defer(self, wanted):
+            return True
+        if self.deferred is not None:
+            raise fail(errno.EISCONN)
+        self.open(wanted, b"" if fast else None)
+        return False
+
+    def open(self, address: Address, fast: Buffer | None = None) -> TcpConnection:
+        """Begin the handshake; ``fast``: with Fast Open and this data in the SYN."""
+        remote, port, scope = address
         connection = self._tcp.connect(
             self.binding or self._wish(b"", 0),
             remote,
@@ -170,12 +183,13 @@ class StreamDescription(Description):
             self.driver.now(),
             self._set_up,
             self.settings.values.get("device", 0) or scope,
+            fast,
         )
         self.connection = connection
         self._connecting = True
         self.exchange(connection.endpoint)
         self.driver.kick(self.host)
-        return False
+        return connection
 
     def _connect_again(self) -> None:
         """What connect says to a socket that has or had a connection."""
@@ -208,6 +222,9 @@ class StreamDescription(Description):
         self, data: Buffer, flags: int, address: Address | None, ancillary: Ancillary
     ) -> int | None:
         """send(2): bytes taken; None: the buffer is full."""
+        opened = fastopen.send(self, data, flags, address)
+        if opened != -1:
+            return opened
         connection = self.connection
         if connection is None:
             raise fail(errno.EPIPE)
@@ -220,6 +237,8 @@ class StreamDescription(Description):
     def receive(self, limit: int, flags: int) -> Received | None:
         """recv(2)."""
         connection = self.connection
+        if connection is None and self.deferred is not None:
+            return None
         if connection is None:
             raise fail(errno.ENOTCONN)
         if flags & (MSG_OOB | MSG_ERRQUEUE):
@@ -315,6 +334,7 @@ class StreamDescription(Description):
         """Write the value to the connection or listener, if there is one."""
         if name == "v6only" and self.binding is not None:
             raise fail(errno.EINVAL)
+        fastopen.check_option(self, name)
         if self.connection is not None:
             self._apply(self.connection, name, value)
             self.kick()
@@ -349,6 +369,10 @@ class StreamDescription(Description):
             listener.receive_buffer = value // 2
         elif name == "send_buffer":
             listener.send_buffer = value // 2
+        elif name == "fastopen":
+            listener.fastopen_queue = value
+        elif name == "fastopen_no_cookie":
+            listener.fastopen_no_cookie = bool(value)
         else:
             set_user_option(listener.options, name, value)
 
