@@ -66,13 +66,18 @@ def run_settings(script: Script, version: str, mtu: int = 0) -> RunSettings:
     return settings
 
 
-def versions(script: Script) -> tuple[str, ...]:
-    """The IP versions a script is meant for: its own option, its name, or all."""
+def versions(script: Script, several: bool = True) -> tuple[str, ...]:
+    """The IP versions a script is meant for: its own option, its name, or all.
+
+    ``several`` False: a script that says nothing is for IPv4 (the FreeBSD suite's dialect).
+    """
     wanted = script.option("ip_version")
     if wanted:
         if wanted not in VERSIONS:
             raise ScriptError(script.path, 1, 1, f"--ip_version={wanted} is none of {VERSIONS}")
         return (wanted,)
+    if not several:
+        return (IPV4,)
     local = script.option("local_ip")
     if local:
         return (IPV6,) if ":" in local else (IPV4, MAPPED)

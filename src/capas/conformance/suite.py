@@ -118,7 +118,7 @@ def _parse_versions(
     defined = _DEFINED[profile]
     ours = {v: {**_definitions(v, profile), **(defines or {})} for v in VERSIONS}
     first = parse(name, text, defined, ours[VERSIONS[0]])
-    return {v: parse(name, text, defined, ours[v]) for v in versions(first)}
+    return {v: parse(name, text, defined, ours[v]) for v in versions(first, profile == "linux")}
 
 
 def _definitions(version: str, profile: str) -> dict[str, str]:

@@ -48,7 +48,12 @@ def send(
     if not config.tcp_fastopen & CLIENT:
         raise fail(errno.EOPNOTSUPP)
     if connection is not None:
-        raise fail(errno.EALREADY if connection.state == states.SYN_SENT else errno.EISCONN)
+        if connection.state == states.SYN_SENT:
+            raise fail(errno.EALREADY)
+        if not description.connecting:
+            raise fail(errno.EISCONN)
+        description.connected()
+        return -1
     target = address if address is not None else deferred
     if target is None:
         raise fail(errno.EDESTADDRREQ)

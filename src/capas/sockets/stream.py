@@ -81,7 +81,7 @@ class StreamDescription(Description):
         self.listener: TcpListener | None = None
         self.binding: Binding | None = None
         self._scope: int = 0
-        self._connecting: bool = False
+        self.connecting: bool = False
         self.deferred: Address | None = None  # TCP_FASTOPEN_CONNECT: connect with the first data
         self._congestion: str = ""
         self._tcp: TcpLayer = host.tcp  # a restarted host has another one
@@ -186,7 +186,7 @@ class StreamDescription(Description):
             fast,
         )
         self.connection = connection
-        self._connecting = True
+        self.connecting = True
         self.exchange(connection.endpoint)
         self.driver.kick(self.host)
         return connection
@@ -194,7 +194,7 @@ class StreamDescription(Description):
     def _connect_again(self) -> None:
         """What connect says to a socket that has or had a connection."""
         assert self.connection is not None
-        if self._connecting:
+        if self.connecting:
             if not self.endpoint.readiness & (WRITE | ERROR | HANGUP):
                 raise fail(errno.EALREADY)
             self.connected()
@@ -205,7 +205,7 @@ class StreamDescription(Description):
     def connected(self) -> None:
         """The handshake is over, well or not."""
         error = self.take_error()
-        self._connecting = False
+        self.connecting = False
         if error:
             raise fail(error)
 

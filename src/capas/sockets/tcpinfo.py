@@ -55,6 +55,13 @@ def _segments(info: TcpInfo, size: int) -> int:
     return _u32(-(-size // max(info.snd_mss, 1)))
 
 
+def _delivered(info: TcpInfo) -> int:
+    """Packets delivered: the SYN is one, with its Fast Open data."""
+    if not info.delivered:
+        return 0
+    return 1 + _segments(info, max(info.delivered - 1 - info.syn_data_sent, 0))
+
+
 def _small(info: TcpInfo) -> tuple[int, ...]:
     """The eight octets in front, tcpi_state to the bit fields."""
     options = info.ts_ok | info.sack_ok << 1 | info.wscale_ok << 2 | info.ecn_ok << 3
@@ -115,7 +122,7 @@ def _totals(info: TcpInfo) -> tuple[int, ...]:
         _micros(info.busy_time),
         _micros(info.rwnd_limited),
         0,  # limited by the send buffer: not kept
-        _segments(info, info.delivered),
+        _delivered(info),
         0,
         info.bytes_acked,
         *(0, 0, 0, 0),

@@ -85,8 +85,13 @@ def syn_sent(c: "TcpConnection", seg: Segment, now: int) -> None:
         return
     if not flags & SYN:
         return
+    if acceptable and _echo_is_wrong(c, seg, now):
+        closing.refuse(c, raw_ack, now)
+        return
     handshake.take_syn(c, seg, now)
     if acceptable:
+        if tx.snd_nxt < tx.queue_end:
+            c.life.data_heard = now  # what waits answers the SYN-ACK (Linux sk_write_pending)
         tx.snd_wl2 = seg.ack
         handshake.syn_acknowledged(c, seg, now)
         if c.fast is not None:
@@ -102,6 +107,15 @@ def syn_sent(c: "TcpConnection", seg: Segment, now: int) -> None:
     c.set_state(SYN_RECEIVED, now)
     handshake.send_syn(c, now)
     c.timers.set(tt.RTO, now + c.rtt.rto)
+
+
+def _echo_is_wrong(c: "TcpConnection", seg: Segment, now: int) -> bool:
+    """A SYN-ACK that echoes a timestamp we never sent is not for us (RFC 7323 §5.2; Linux)."""
+    if seg.ts_val < 0 or seg.ts_ecr <= 0 or not c.config.tcp_timestamps:
+        return False
+    age = (handshake.ts_now(c, now) - seg.ts_ecr) & M32
+    oldest = (handshake.ts_now(c, now) - handshake.ts_now(c, c.life.born)) & M32
+    return age > oldest
 
 
 def _text_with_syn(c: "TcpConnection", seg: Segment, now: int) -> None:

@@ -400,7 +400,7 @@ class TcpConnection:
         rx.tune(now, self.rtt.srtt)
         window = rx.window()
         space = rx.limit - rx.buffered
-        if space >= 2 * window and space - window >= min(rx.rcv_mss, rx.limit // 2):
+        if space >= 2 * window and (rx.eager or 2 * window <= rx.best) and space - window >= min(rx.rcv_mss, rx.limit // 2):
             rx.ack = ACK_NOW
             self.want_output()
 

@@ -57,16 +57,18 @@ class FastOpen:
     ``experimental``  in the experimental form
     ``size``          bytes of data our SYN carries (client)
     ``requested``     our SYN carried the option or data without a cookie
+    ``repeated``      our SYN had to be sent again
     ``early``         a child accepted before the handshake was over (server)
     """
 
-    __slots__ = ("cookie", "early", "experimental", "requested", "size")
+    __slots__ = ("cookie", "early", "experimental", "repeated", "requested", "size")
 
     def __init__(self) -> None:
         self.cookie: bytes | None = None
         self.experimental: bool = False
         self.size: int = 0
         self.requested: bool = False
+        self.repeated: bool = False
         self.early: bool = False
 
 
@@ -173,10 +175,8 @@ class FastOpenHost:
             known.experimental = seg.cookie_experimental
         elif self.config.tcp_manners == "freebsd":
             known.disabled = not (fast.size and complete)
-        elif not c.recovery.episodes and not c.life.retransmitted and not fast.size:
-            tried = 2 if fast.experimental else 1
-            if c.recovery.timeouts == 0 and tried > known.tried and not known.cookie:
-                known.tried = tried
+        elif not fast.repeated and not fast.size and not known.cookie:
+            known.tried = max(known.tried, 2 if fast.experimental else 1)
 
     def forget(self) -> None:
         """Forget all servers (``ip tcp_metrics flush``)."""

@@ -88,6 +88,8 @@ def send_syn(c: "TcpConnection", now: int) -> None:
     cookie, experimental, size = None, False, 0
     if fast is not None and (passive or not c.recovery.timeouts):
         cookie, experimental, size = fast.cookie, fast.experimental, fast.size
+    elif fast is not None:
+        fast.repeated = True  # without option and data: they may be why it was lost
     options = tcp_options.syn_options(
         mss, shift, sack_ok, ts_val, ts_ecr, cookie, config.tcp_option_order, experimental
     )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from capas.base.seq import M32, diff
 from capas.internet.types import PACKET_TOO_BIG, SOURCE_QUENCH, IcmpError
 from capas.transport.demux import make_key
-from capas.transport.tcp import closing, manners
+from capas.transport.tcp import closing, manners, recovery
 from capas.transport.tcp.states import CLOSED, SYN_RECEIVED, SYN_SENT
 
 if TYPE_CHECKING:
@@ -73,4 +73,5 @@ def _too_big(c: "TcpConnection", now: int) -> None:
             trace.decided(now, "tcp.pmtu", text)
         # What was cut for the larger MTU is gone; that is no sign of congestion.
         c.board.mark_oversized_lost(c.tx.mss)
+        recovery.repair_only(c)
         c.want_output()

@@ -55,6 +55,7 @@ class TcpInfo:
     total_retrans: int  # bytes retransmitted on the connection
     advmss: int  # the MSS option we announced
     syn_data: bool  # Fast Open carried data that was acknowledged (TCPI_OPT_SYN_DATA)
+    syn_data_sent: int  # bytes of it in our SYN
     last_data_sent: int  # ns ago
     last_data_received: int
     last_ack_received: int
@@ -111,6 +112,7 @@ def snapshot(c: "TcpConnection", now: int) -> TcpInfo:
         total_retrans=c.life.retransmitted,
         advmss=c.life.advmss,
         syn_data=c.life.syn_data_acked,
+        syn_data_sent=c.fast.size if c.fast is not None and c.life.syn_data_acked else 0,
         last_data_sent=now - c.life.data_sent,
         last_data_received=now - max(c.life.data_heard, c.life.born),
         last_ack_received=now - c.life.heard,

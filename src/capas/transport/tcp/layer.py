@@ -141,7 +141,12 @@ class TcpLayer:
                 connection.segment_arrives(segment, now)
                 return
         local, remote = _addresses(data, l3)
-        if interface.is_group_frame(frame) or addr.is_multicast(local) or addr.is_multicast(remote):
+        if (
+            interface.is_group_frame(frame)
+            or addr.is_multicast(local)
+            or addr.is_multicast(remote)
+            or self.net.is_broadcast(local)
+        ):
             self._drop(now, "tcp.multicast", "RFC 9293 §3.9.2.3 MUST-57")
             return
         self._no_connection(interface, segment, key, local, remote, now)

@@ -122,6 +122,7 @@ class Receiver:
         "_offset",
         "ack",
         "auto_max",
+        "best",
         "buffered",
         "chunks",
         "dsack",
@@ -145,6 +146,7 @@ class Receiver:
         self.irs: int = 0
         self.rcv_nxt: int = 0
         self.rcv_adv: int = 0
+        self.best: int = 0  # the largest window offered so far
         self.rcv_wscale: int = 0
         self.limit: int = limit
         self.auto_max: int = auto_max  # 0: the user fixed the buffer
@@ -171,6 +173,7 @@ class Receiver:
         self.irs = irs
         self.rcv_nxt = irs + 1
         self.rcv_adv = self.rcv_nxt + window
+        self.best = window
         self.last_ack_sent = self.rcv_nxt
 
     def window(self) -> int:
@@ -188,6 +191,7 @@ class Receiver:
         gain = edge - self.rcv_adv
         if self.eager:
             self.rcv_adv = max(self.rcv_adv, edge)
+            self.best = max(self.best, self.rcv_adv - self.rcv_nxt)
             return self.rcv_adv - self.rcv_nxt
         if gain > 0 and (gain >= self.rcv_mss or gain * 2 >= self.limit):
             scale = self.rcv_wscale
@@ -196,6 +200,7 @@ class Receiver:
             wnd = min(wnd, 0xFFFF) << scale
             if self.rcv_nxt + wnd > self.rcv_adv:
                 self.rcv_adv = self.rcv_nxt + wnd
+                self.best = max(self.best, wnd)
             return self.rcv_adv - self.rcv_nxt
         return self.window()
 

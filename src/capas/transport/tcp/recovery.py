@@ -200,6 +200,14 @@ def _enter_recovery(c: "TcpConnection", now: int) -> None:
         )
 
 
+def repair_only(c: "TcpConnection") -> None:
+    """Something is lost for another reason than congestion: repeat it with the window as it is."""
+    rec, tx = c.recovery, c.tx
+    if rec.phase < RECOVERY and c.board.lost:
+        rec.begin(LOSS, tx.snd_una, tx.snd_nxt, tx.snd_nxt - tx.snd_una, c.board.retrans)
+        rec.undo_una = -1
+
+
 def congestion_echo(c: "TcpConnection", now: int) -> None:
     """The peer echoed a CE mark (RFC 3168 §6.1.2): reduce once per window."""
     rec, tx = c.recovery, c.tx
