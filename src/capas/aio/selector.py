@@ -35,7 +35,6 @@ class _Entry:
         self.key: selectors.SelectorKey = key
         self.hot: dict[int, _Entry] = hot
         self.mask: int = 0
-        self.set_key(key)
 
     def set_key(self, key: selectors.SelectorKey) -> None:
         """New events or data."""
@@ -129,6 +128,7 @@ class LoopSelector(selectors.BaseSelector):
         key = selectors.SelectorKey(fileobj, fd, events, data)
         entry = self.entries[fd] = _Entry(description, key, self._hot)
         description.watch(entry)
+        entry.set_key(key)  # only now: what comes in between must not be lost
         return key
 
     def unregister(self, fileobj: Any) -> selectors.SelectorKey:

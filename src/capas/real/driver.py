@@ -232,8 +232,9 @@ class RealDriver(Driver):
 
     def _adopt(self) -> None:
         """The event loop of this thread becomes the pump."""
+        with self.lock:
+            self._loop_thread = threading.get_ident()  # from here on nobody starts a thread
         self._stop_thread()
-        self._loop_thread = threading.get_ident()
 
     def start(self) -> None:
         """Start the background thread now (else it starts when first needed)."""
@@ -252,8 +253,9 @@ class RealDriver(Driver):
             self._loop_thread = 0  # the loop of this thread is over and did not say so
         self._stopping = False
         self.ports.watch_loop(None)
-        self._thread = threading.Thread(target=self._background, name="capas-network", daemon=True)
-        self._thread.start()
+        thread = threading.Thread(target=self._background, name="capas-network", daemon=True)
+        thread.start()
+        self._thread = thread
 
     def _background(self) -> None:
         try:

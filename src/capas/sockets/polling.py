@@ -107,11 +107,12 @@ class Poll:
                 description.watch(common)
         try:
             while True:
-                ready = driver.wait(common.endpoint, READ, deadline)
-                common.endpoint.clear(READ)
-                found = self._look()
-                if found or not ready:
+                found = self._look()  # first of all: something may have come before the watching
+                if found:
                     return found
+                if not driver.wait(common.endpoint, READ, deadline):
+                    return self._look()
+                common.endpoint.clear(READ)
         finally:
             with driver.lock:
                 for description in watched:
