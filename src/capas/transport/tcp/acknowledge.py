@@ -221,6 +221,10 @@ def _sample_rtt(c: "TcpConnection", seg: Segment, advanced: bool, now: int) -> N
         c.rtt.sample(now - outcome.first_sent, now)
     elif advanced and c.neg.ts_ok and seg.ts_ecr > 0:
         elapsed = (ts_now(c, now) - seg.ts_ecr) & M32
+        newest = outcome.newest
+        last = now if newest is None else newest.sent_time
+        if c.rtt.backoff > 1 and (elapsed - 1) * MS > now - last:
+            return  # after several timeouts: rather a lost acknowledgement than such a round trip
         if elapsed < 0x7FFFFFFF:
             c.rtt.sample(max(elapsed, 1) * MS, now)
 
