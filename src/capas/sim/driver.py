@@ -176,6 +176,9 @@ class SimDriver(Driver):
                 now += STEP
             if deadline <= now or still or engine.woken:
                 self._turn_now(now)
+                if still and deadline > now and not engine.woken:
+                    still = False  # it was busy, and now it waits
+                    self._turn_until(_whole_steps(deadline))
             else:
                 self._turn_until(_whole_steps(deadline))
             if still:
