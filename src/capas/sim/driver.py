@@ -16,7 +16,7 @@ from weakref import WeakSet
 from capas.base.clock import NEVER, SECOND
 from capas.errors import BlockingInLoopError, CapasError
 from capas.host.host import Host
-from capas.sim import virtual_time
+from capas.sim import threads, virtual_time
 from capas.sim.engine import STEP, Engine, HostNode, task_order
 from capas.sim.process import Blocked, Process, describe
 from capas.sockets.driver import Driver
@@ -28,6 +28,8 @@ _STILL_TURNS: Final = 128  # turns of an event loop at one instant before time g
 _STILL_READS: Final = 4096  # readings of the clock at one instant before time goes on
 _STILL_KICKS: Final = 4096  # calls into the stack at one instant before a program takes time
 _POLL_EVERY: Final = 64  # turns between looks at genuine descriptors
+
+virtual_time.add_stand_ins(threads.stand_ins())
 
 
 def _whole_steps(deadline: int) -> int:
@@ -124,6 +126,13 @@ class SimDriver(Driver):
         """Let the world run until ``deadline``."""
         if deadline > self.engine.clock.time:
             self._wait(_whole_steps(deadline), "sleeps", lambda: False, None)
+
+    def wait_until(self, ready: Callable[[], bool], deadline: int, what: str) -> None:
+        """Let the world run until ``ready()`` or ``deadline``.
+
+        A process asks again only when somebody makes it runnable.
+        """
+        self._wait(_whole_steps(deadline), what, ready, None)
 
     def _wait(
         self, deadline: int, what: str, ready: Callable[[], bool], endpoint: Endpoint | None
@@ -252,6 +261,7 @@ class SimDriver(Driver):
         host: Host | None = None,
         name: str = "",
         report: bool = True,
+        own_thread: bool = True,
     ) -> Process:
         """Start a blocking program, on ``host`` if given; it runs from the next instant on."""
         node = None
@@ -261,7 +271,7 @@ class SimDriver(Driver):
                 raise CapasError(f"host {host.name!r} belongs to another world")
         name = name or getattr(function, "__qualname__", "program")
         engine = self.engine
-        return Process(engine, function, name, node, self, report=report)
+        return Process(engine, function, name, node, self, report=report, own_thread=own_thread)
 
     def started(self, host: Host, task: "asyncio.Task[Any]") -> None:
         """Have ``task`` die with its host."""

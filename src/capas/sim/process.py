@@ -8,7 +8,7 @@ A switch costs about 15 us.
 """
 
 import threading
-from _thread import allocate_lock
+from _thread import allocate_lock, start_new_thread
 from collections.abc import Callable
 from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any, Final, final
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, final
 from capas.base.clock import NEVER, Timer
 from capas.errors import CapasError
 from capas.sim.engine import Engine, HostNode, thread_place
+from capas.sim.virtual_time import real_time
 from capas.sockets.current import context_of
 from capas.transport.endpoint import ERROR, HANGUP, READ, WRITE, Endpoint, Watcher
 
@@ -42,7 +43,9 @@ class Process(Timer):
         "_baton",
         "_context",
         "_function",
+        "_ident",
         "_killed",
+        "_own_thread",
         "_queued",
         "_source",
         "_thread",
@@ -66,6 +69,7 @@ class Process(Timer):
         source: "TimeSource",
         *,
         report: bool = True,
+        own_thread: bool = True,
     ) -> None:
         super().__init__()
         self.engine: Engine = engine
@@ -81,7 +85,9 @@ class Process(Timer):
         self._context: Context = context_of(node.host) if node is not None else copy_context()
         self._baton = allocate_lock()
         self._baton.acquire()
+        self._own_thread: bool = own_thread  # False: ``function`` is a thread's bootstrap
         self._thread: threading.Thread | None = None
+        self._ident: int | None = None
         self._killed: bool = False
         self._queued: bool = False
         self._what: str = "has not started"
@@ -109,15 +115,13 @@ class Process(Timer):
         if self.done or (node is not None and node.condition and not self._killed):
             return  # a paused host's programs stand still
         engine = self.engine
-        if self._thread is None:
-            if self._killed:
-                self._end()
-                return
-            self._thread = threading.Thread(target=self._main, name=self.name, daemon=True)
+        if self._ident is None and self._killed:
+            self._end()
+            return
         before = engine.current
         engine.current = self
-        if self._thread.ident is None:
-            self._thread.start()
+        if self._ident is None:
+            self._start()
         else:
             self._baton.release()
         try:
@@ -130,6 +134,15 @@ class Process(Timer):
         if self.done:
             self._end()
 
+    def _start(self) -> None:
+        if self._own_thread:
+            with real_time():  # its locks are the machine's
+                self._thread = threading.Thread(target=self._main, name=self.name, daemon=True)
+                self._thread.start()
+                self._ident = self._thread.ident
+        else:
+            self._ident = start_new_thread(self._main, ())
+
     def _end(self) -> None:
         self.done = True
         engine = self.engine
@@ -138,7 +151,8 @@ class Process(Timer):
         if self.node is not None:
             self.node.processes.remove(self)
         if self._thread is not None:
-            self._thread.join()
+            with real_time():
+                self._thread.join()
         for call in self.finished:
             call(self)
         if self.error is not None and self.report:
@@ -192,10 +206,9 @@ class Process(Timer):
 
     def waits_for(self) -> str:
         """What the process waits for, and where in its program."""
-        thread = self._thread
-        if thread is None or thread.ident is None:
+        if self._ident is None:
             return self._what
-        return f"{self._what}, {thread_place(thread.ident)}"
+        return f"{self._what}, {thread_place(self._ident)}"
 
     def result(self) -> Any:
         """Run the world until the process has ended; its value, or raise its error.

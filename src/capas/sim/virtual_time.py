@@ -221,7 +221,6 @@ _LEFT_ALONE: Final = (
     "_strptime",
     "_thread",
     "capas",
-    "concurrent",
     "coverage",
     "datetime",
     "execnet",
@@ -231,10 +230,8 @@ _LEFT_ALONE: Final = (
     "pluggy",
     "pytest",
     "pytest_timeout",
-    "queue",
     "selectors",
     "subprocess",
-    "threading",
     "time",
     "xdist",
 )
@@ -332,6 +329,12 @@ def real_time() -> Iterator[None]:
         yield
     finally:
         _here.source = before
+
+
+def add_stand_ins(more: list[tuple[ModuleType, str, Any, Any]]) -> None:
+    """Replace also these, (module, name, genuine, stand-in), while a world runs."""
+    assert not _users
+    _STAND_INS.extend(more)
 
 
 Reader = Callable[[], float]

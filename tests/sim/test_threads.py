@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Threads, locks and queues that programs of a world make are the world's."""
+
+import asyncio
+import queue
+import socketserver
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+import capas
+from capas.errors import BlockingInLoopError, DeadlockError
+
+
+@pytest.fixture
+def world() -> Any:
+    with capas.World(seed=1) as world:
+        world.link(world.host("a"), world.host("b"), delay="10ms")
+        yield world
+
+
+def test_threads_take_virtual_time(world: Any) -> None:
+    found: queue.Queue[int] = queue.Queue()
+
+    def work(number: int) -> None:
+        time.sleep(number)
+        found.put(number)
+
+    def main() -> list[int]:
+        own: queue.Queue[int] = queue.Queue()
+        threads = [threading.Thread(target=work, args=(n,)) for n in (3, 1, 2)]
+        for thread in threads:
+            thread.start()
+            assert thread.is_alive()
+        threads[0].join(timeout=0.5)
+        assert threads[0].is_alive()
+        for thread in threads:
+            thread.join()
+            assert not thread.is_alive()
+        before = time.monotonic()
+        with pytest.raises(queue.Empty):
+            own.get(timeout=2)
+        assert time.monotonic() - before == pytest.approx(2)
+        return [found.get() for _ in threads]
+
+    assert world.thread("a", main).result() == [1, 2, 3]
+    assert 5 <= world.time < 5.1
+
+
+def test_conditions_and_pools(world: Any) -> None:
+    def main() -> list[int]:
+        barrier = threading.Barrier(3)
+        with ThreadPoolExecutor(3) as pool:
+            list(pool.map(lambda _: barrier.wait(5), range(3)))
+            return sorted(pool.map(lambda n: (time.sleep(1), n)[1], range(6)))
+
+    assert world.thread("a", main).result() == list(range(6))
+    assert 2 <= world.time < 2.1
+
+
+def test_a_threading_server(world: Any) -> None:
+    class Upper(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            for line in self.rfile:
+                self.wfile.write(line.upper())
+
+    def serve() -> None:
+        with socketserver.ThreadingTCPServer(("", 7), Upper) as server:
+            server.serve_forever()
+
+    def main() -> bytes:
+        import socket
+
+        with socket.create_connection(("b", 7)) as client:
+            client.sendall(b"hello\n")
+            return client.recv(100)
+
+    with capas.installed():
+        world.thread("b", serve)
+        assert world.thread("a", main).result() == b"HELLO\n"
+
+
+def test_waiting_for_a_lock_that_nobody_gives_back(world: Any) -> None:
+    def main() -> None:
+        lock = threading.Lock()
+        lock.acquire()
+        assert not lock.acquire(timeout=1)
+        lock.acquire()
+
+    with pytest.raises(DeadlockError, match="waits for a lock"):
+        world.thread("a", main).result()
+
+
+def test_a_loop_that_waits_for_an_event_is_told(world: Any) -> None:
+    async def main() -> None:
+        event = threading.Event()
+        with pytest.raises(BlockingInLoopError):
+            event.wait()
+        thread = threading.Thread(target=event.set)
+        thread.start()
+        await asyncio.sleep(0.1)
+        assert event.is_set()
+
+    capas.run(main, world=world, host="a")
+
+
+def test_outside_all_is_genuine(world: Any) -> None:
+    world.thread("a", time.sleep, 1).result()
+    assert type(threading.Lock()).__module__ == "_thread"
+    thread = threading.Thread(target=time.sleep, args=(0,))
+    thread.start()
+    thread.join()
