@@ -81,8 +81,11 @@ class CapasEventLoop(asyncio.SelectorEventLoop):
 
     def run_forever(self) -> None:
         """Run until `stop`; in virtual time the program's ``time`` and ``datetime`` are too."""
-        with self.driver.activate():
-            super().run_forever()
+        try:
+            with self.driver.activate():
+                super().run_forever()
+        finally:
+            self.driver.release()
 
     def close(self) -> None:
         """Close; the driver is free for another loop."""

@@ -221,8 +221,11 @@ class RealDriver(Driver):
         self._tell([endpoint])
 
     def release(self) -> None:
-        """The event loop turns no more: whoever blocks next starts the background thread."""
-        self._loop_thread = 0
+        """The event loop turns no more: whoever blocks, now or next, has the background thread."""
+        with self.lock:
+            self._loop_thread = 0
+            if self._waiters and not self._closed:
+                self._ensure_pump()
 
     # -- who pumps ------------------------------------------------------------------------------
 

@@ -139,7 +139,7 @@ class Driver(ABC):
         """An event loop began ``task`` on ``host``; it should end with the host."""
 
     def release(self) -> None:  # noqa: B027 - most drivers need not know
-        """An event loop that called `turn` is closed."""
+        """An event loop that called `turn` runs no more."""
 
     def run_blocking(
         self,
