@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Command lines that cannot be, told before any device is touched."""
+
+import json
+
+import pytest
+
+from capas.cli import up
+from capas.cli.main import main
+from capas.cli.nc import _target
+from capas.cli.ping import Tally
+
+UP = ("up", "--tap", "capas0", "--address", "10.99.0.2/24")
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (("up", "--address", "10.0.0.1/24"), "--tap NAME or --tun NAME"),
+        (("up", "--tap", "a", "--tun", "b", "--address", "10.0.0.1/24"), "either"),
+        (("up", "--tap", "t0"), "--address"),
+        (("up", "--tap", "t0", "--address", "10.0.0.1"), "10.0.0.1/24"),
+        (("up", "--tap", "t0", "--address", "fd00::1"), "fd00::1/64"),
+        (("up", "--tap", "t0", "--address", "10.0.0.300/24"), "10.0.0.300"),
+        (("up", "--tap", "t0", "--address", "10.0.0.1/33"), "0 to 32"),
+        ((*UP, "--gateway", "nowhere"), "nowhere"),
+        ((*UP, "--serve", "gopher:70"), "there are http"),
+        ((*UP, "--serve", "http:80"), "http:80=DIRECTORY"),
+        ((*UP, "--serve", "http:80=/no/such/directory"), "not a directory"),
+        ((*UP, "--serve", "echo:99999"), "1 to 65535"),
+        ((*UP, "--serve", "echo:7=x"), "nothing after"),
+        ((*UP, "--loss", "200%"), "probability"),
+        ((*UP, "--loss", "nan"), "probability"),
+        ((*UP, "--delay", "soon"), "20ms"),
+        ((*UP, "--rate", "fast"), "10Mbit"),
+        ((*UP, "--mac", "01:00:00:00:00:01"), "group address"),
+        ((*UP, "--mac", "zz"), "MAC address"),
+        ((*UP, "--mtu", "0"), "range"),
+        (("ping", "--tap", "t0", "--address", "10.0.0.1/24"), "TARGET"),
+        (("get", "--tap", "t0", "--address", "10.0.0.1/24", "ftp://x/"), "not a URL"),
+        (("get", "--tap", "t0", "--address", "10.0.0.1/24", "x", "-d", "@/none"), "no file"),
+        (("nc", "--tap", "t0", "--address", "10.0.0.1/24", "x"), "HOST and PORT"),
+        (("nc", "--tap", "t0", "--address", "10.0.0.1/24", "x", "noport"), "well-known"),
+        (("dig", "--tap", "t0", "--address", "10.0.0.1/24", "x", "WHAT"), "record type"),
+        (("mail", "--tap", "t0", "--address", "10.0.0.1/24", "--server", "a:b", "x"), "HOST:PORT"),
+    ],
+)
+def test_wrong_usage(words: tuple[str, ...], text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 2
+    told = capsys.readouterr().err
+    assert text in told.replace("\n", " "), told
+
+
+@pytest.mark.parametrize("command", ["up", "ping", "traceroute", "get", "nc", "mail", "dig"])
+def test_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main((command, "--help")) == 0
+    told = capsys.readouterr().out
+    assert "--tap" in told and "--address" in told and "--json" in told
+
+
+def test_a_device_name_that_cannot_be(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("up", "--tap", "x" * 16, "--address", "10.0.0.1/24")
+    assert main(words) == 1
+    assert "1 to 15 characters" in capsys.readouterr().err
+    assert main((*words, "--json")) == 1
+    assert json.loads(capsys.readouterr().out)["ok"] is False
+
+
+def test_services_and_targets() -> None:
+    assert set(up.SERVICES) >= {"http", "smtp", "echo", "discard", "daytime", "chargen"}
+    assert _target(("10.0.0.1", "http"), False, False) == ("10.0.0.1", 80)
+    assert _target(("5000",), True, True) == (None, 5000)
+
+
+def test_rtt_as_ping_computes_it() -> None:
+    tally = Tally(times=[1_000_000, 2_000_000, 3_000_000])
+    rtt = tally.rtt()
+    assert rtt is not None and (rtt["min"], rtt["avg"], rtt["max"]) == (1, 2, 3)
+    assert abs(rtt["mdev"] - (2 / 3) ** 0.5) < 1e-9
+    assert Tally().rtt() is None
