@@ -250,7 +250,7 @@ class Calls:
             except OSError as error:
                 if error.errno == errno.EINPROGRESS and patient:
                     fast = False
-                    yield from self._handshake(file)
+                    yield from self._handshake(file, count > 0)
                     flags &= ~MSG_FASTOPEN
                     address = None
                     continue
@@ -265,14 +265,16 @@ class Calls:
             file.written += taken or 0
             if patient and fast:
                 fast = False  # blocks until the handshake is over, whatever went with the SYN
-                yield from self._handshake(file)
+                yield from self._handshake(file, sent < count)
             if sent >= count or not patient:
                 return sent
             flags &= ~MSG_FASTOPEN
             address = None
             yield NEVER
 
-    def _handshake(self, file: SocketFile) -> Running:
+    def _handshake(self, file: SocketFile, more: bool) -> Running:
+        if more and file.description.connection is not None:
+            file.description.connection.life.writer_waits = True
         while not file.description.endpoint.readiness & (WRITE | ERROR | HANGUP):
             yield NEVER
         file.description.connected()

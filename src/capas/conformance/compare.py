@@ -115,12 +115,16 @@ def _same(want: TcpOption, got: TcpOption, has_ack: bool, ts_slack: int) -> bool
 
 
 def mergeable(first: Seen, later: Seen) -> bool:
-    """Whether ``later`` continues ``first`` as segments of one super-frame would."""
+    """Whether ``later`` continues ``first`` as segments of one super-frame would.
+
+    Unlike packetdrill's, a bare acknowledgement is not the beginning of the data behind it.
+    """
     loose = FIN | PSH | CWR
     return (
         (first.flags | loose) == (later.flags | loose)
         and later.ack == first.ack
         and later.window == first.window
+        and len(first.data) > 0
         and len(later.data) > 0
         and later.seq == (first.seq + len(first.data)) & M32
         and first.flags & FIN == 0

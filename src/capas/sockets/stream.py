@@ -32,6 +32,7 @@ from capas.transport.tcp.options import UserOptions
 from capas.wire import address as addr
 
 MSG_PEEK: Final = options.number("MSG_PEEK", 2)
+MSG_EOR: Final = options.number("MSG_EOR", 0x80)
 MSG_MORE: Final = options.number("MSG_MORE", 0x8000)
 MSG_OOB: Final = options.number("MSG_OOB", 1)
 MSG_ERRQUEUE: Final = options.number("MSG_ERRQUEUE", 0x2000)
@@ -228,7 +229,9 @@ class StreamDescription(Description):
         connection = self.connection
         if connection is None:
             raise fail(errno.EPIPE)
-        taken = connection.send(data, self.driver.now(), bool(flags & MSG_MORE))
+        taken = connection.send(
+            data, self.driver.now(), bool(flags & MSG_MORE), bool(flags & MSG_EOR)
+        )
         if taken:
             self.driver.kick(self.host)
             return taken

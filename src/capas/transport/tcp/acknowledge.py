@@ -35,6 +35,7 @@ def acknowledged(c: "TcpConnection", seg: Segment, now: int) -> None:
         and rec.undo_una < 0
         and not c.rack.tlp_end
         and not seg.flags & ECE
+        and c.config.tcp_fast_path
         and board.clean(ack)
     ):
         _clean_progress(c, seg, ack, now)

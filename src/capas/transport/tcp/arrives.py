@@ -90,8 +90,6 @@ def syn_sent(c: "TcpConnection", seg: Segment, now: int) -> None:
         return
     handshake.take_syn(c, seg, now)
     if acceptable:
-        if tx.snd_nxt < tx.queue_end:
-            c.life.data_heard = now  # what waits answers the SYN-ACK (Linux sk_write_pending)
         tx.snd_wl2 = seg.ack
         handshake.syn_acknowledged(c, seg, now)
         if c.fast is not None:
@@ -99,6 +97,10 @@ def syn_sent(c: "TcpConnection", seg: Segment, now: int) -> None:
         c.set_state(ESTABLISHED, now)
         handshake.established(c)
         c.rx.ack = ACK_NOW
+        if c.life.writer_waits:
+            # What waits will carry the acknowledgement, and is an answer (Linux, likewise).
+            c.life.data_heard = now
+            c.rx.ack = ACK_DELAYED
         closing.connected(c, now)
         _text_with_syn(c, seg, now)
         c.want_output()

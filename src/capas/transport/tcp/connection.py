@@ -254,9 +254,9 @@ class TcpConnection:
     def acknowledged_now(self, now: int, data: bool) -> None:
         """A segment with the current acknowledgement leaves; ``data``: with text of ours."""
         rx, life = self.rx, self.life
+        if data and now - life.data_heard < self.config.tcp_delayed_ack:
+            life.pingpong = True
         if rx.ack != ACK_NONE:
-            if data and now - life.data_heard < self.config.tcp_delayed_ack:
-                life.pingpong = True
             rx.ack = ACK_NONE
             self.timers.clear(tt.DELACK)
         rx.last_ack_sent = rx.rcv_nxt
@@ -329,10 +329,11 @@ class TcpConnection:
 
     # -- user calls (RFC 9293 §3.9.1) -------------------------------------------------------------
 
-    def send(self, data: Buffer, now: int, more: bool = False) -> int:
+    def send(self, data: Buffer, now: int, more: bool = False, record: bool = False) -> int:
         """SEND: queue bytes; how many were taken, 0 when the buffer is full.
 
         ``more`` promises that further bytes follow at once (MSG_MORE): a short rest waits for them.
+        ``record`` ends a record (MSG_EOR): no segment carries this and what comes later.
         """
         if self.error:
             self._raise_error()
@@ -346,6 +347,8 @@ class TcpConnection:
         taken = tx.append(data)
         if not more or taken < len(data):
             tx.push_end = tx.queue_end
+        if record and taken == len(data):
+            tx.eor.append(tx.queue_end)
         if taken < len(data) or tx.queue_end - tx.snd_nxt >= self.options.notsent_lowat:
             self.endpoint.clear(WRITE)
         if taken:

@@ -57,11 +57,12 @@ class FastOpen:
     ``experimental``  in the experimental form
     ``size``          bytes of data our SYN carries (client)
     ``requested``     our SYN carried the option or data without a cookie
+    ``data_end``      end of the data that went with the SYN and had to be sent again
     ``repeated``      our SYN had to be sent again
     ``early``         a child accepted before the handshake was over (server)
     """
 
-    __slots__ = ("cookie", "early", "experimental", "repeated", "requested", "size")
+    __slots__ = ("cookie", "data_end", "early", "experimental", "repeated", "requested", "size")
 
     def __init__(self) -> None:
         self.cookie: bytes | None = None
@@ -69,6 +70,7 @@ class FastOpen:
         self.size: int = 0
         self.requested: bool = False
         self.repeated: bool = False
+        self.data_end: int = 0
         self.early: bool = False
 
 

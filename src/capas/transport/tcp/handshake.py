@@ -188,6 +188,8 @@ def fast_open_answered(c: "TcpConnection", seg: Segment) -> None:
     c.env.fastopen.answered(c, seg, complete)
     if not complete:
         c.board.rewind(tx.snd_una)
+        if c.fast is not None:
+            c.fast.data_end = tx.snd_nxt
         tx.snd_nxt = tx.snd_una
         c.counters.add("tcp.fastopen_data_ignored")
     elif c.fast is not None and c.fast.size:

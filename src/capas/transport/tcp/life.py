@@ -65,6 +65,7 @@ class Life:
     ``born``           when the connection began; ``data_sent``: when data last left
     ``chrono``         where the sender's time went
     ``retransmitted``  bytes sent again; ``advmss``: the MSS option announced
+    ``writer_waits``   a blocked writer waits for the handshake (Linux sk_write_pending)
     ``syn_data_acked``  the peer took the data in our SYN (RFC 7413)
     """
 
@@ -88,6 +89,7 @@ class Life:
         "retransmitted",
         "soft_error",
         "syn_data_acked",
+        "writer_waits",
     )
 
     def __init__(self, now: int) -> None:
@@ -110,6 +112,7 @@ class Life:
         self.retransmitted: int = 0
         self.advmss: int = 0
         self.syn_data_acked: bool = False
+        self.writer_waits: bool = False
 
     def may_answer_invalid(self, now: int, interval: int) -> bool:
         """One answer per ``interval`` to segments outside the window (Linux invalid_ratelimit)."""

@@ -242,9 +242,12 @@ def _new_data(c: "TcpConnection", now: int) -> None:
         if window < mss and window < avail and flight > 0:
             cc.cwnd_limited = 1
             break
+        if tx.eor:
+            avail = _record_end(c) - tx.snd_nxt
         n = min(avail, room, max(window, mss), run_limit)
         if n % mss or n <= 0:
-            n = _whole_segments(c, n, avail, room)
+            if n < avail or not tx.eor or tx.snd_nxt + n == tx.queue_end:
+            n = _whole_segments(c, n, avail, room)  # else a whole record: Nagle looks at the last
         if n <= 0:
             limited = room < min(avail, mss)
             break
@@ -262,6 +265,14 @@ def _new_data(c: "TcpConnection", now: int) -> None:
     c.life.chrono.switch(RWND_LIMITED if limited else BUSY, now)
     if not board.lost and tx.snd_nxt >= tx.queue_end and flight < cc.cwnd:
         board.rate.limited_by_application(flight)
+
+
+def _record_end(c: "TcpConnection") -> int:
+    """Where the record ends that is being sent."""
+    tx = c.tx
+    while tx.eor and tx.eor[0] <= tx.snd_nxt:
+        del tx.eor[0]
+    return tx.eor[0] if tx.eor else tx.queue_end
 
 
 def _whole_segments(c: "TcpConnection", n: int, avail: int, room: int) -> int:
@@ -296,7 +307,7 @@ def _send_run(c: "TcpConnection", n: int, last: bool, flight: int, now: int) -> 
             end += 1
     elif n > tx.mss:
         flags = PSH  # as Linux, so that the receiver passes a super-frame up at once
-    if n % tx.mss:
+    if n % tx.mss and (c.fast is None or end > c.fast.data_end):
         tx.small_end = end
     c.board.sent(seq, end, now, flight)
     transmit(c, seq, n, flags, now)

@@ -33,6 +33,7 @@ class Sender:
     ``small_end``  end of the last segment sent that was not full-sized (Minshall's Nagle)
     ``push_end``   end of what the user wrote without announcing more (MSG_MORE)
     ``push_now``   send the short rest once, whatever Nagle and TCP_CORK say
+    ``eor``        ends of records (MSG_EOR) not yet sent: no segment crosses one
     ``limit``      cap of the buffer, bytes
     """
 
@@ -44,6 +45,7 @@ class Sender:
         "_starts",
         "_tail",
         "auto_max",
+        "eor",
         "fin_queued",
         "iss",
         "limit",
@@ -78,6 +80,7 @@ class Sender:
         self.small_end: int = iss
         self.push_end: int = iss
         self.push_now: bool = False
+        self.eor: list[int] = []
         self.limit: int = limit
         self.auto_max: int = auto_max  # 0: the user fixed the buffer
         self._chunks: list[bytes] = []
