@@ -247,7 +247,8 @@ def _new_data(c: "TcpConnection", now: int) -> None:
         n = min(avail, room, max(window, mss), run_limit)
         if n % mss or n <= 0:
             if n < avail or not tx.eor or tx.snd_nxt + n == tx.queue_end:
-            n = _whole_segments(c, n, avail, room)  # else a whole record: Nagle looks at the last
+            # Otherwise a whole record with more behind it: Nagle looks at the last one only.
+            n = _whole_segments(c, n, avail, room)
         if n <= 0:
             limited = room < min(avail, mss)
             break
