@@ -246,9 +246,9 @@ def _new_data(c: "TcpConnection", now: int) -> None:
             avail = _record_end(c) - tx.snd_nxt
         n = min(avail, room, max(window, mss), run_limit)
         if n % mss or n <= 0:
+            # Nagle looks at the last record only: a whole one with more behind it goes.
             if n < avail or not tx.eor or tx.snd_nxt + n == tx.queue_end:
-            # Otherwise a whole record with more behind it: Nagle looks at the last one only.
-            n = _whole_segments(c, n, avail, room)
+                n = _whole_segments(c, n, avail, room)
         if n <= 0:
             limited = room < min(avail, mss)
             break
