@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """select, poll and epoll over virtual descriptors, for blocking programs (POSIX, man 2 epoll).
 
-Genuine descriptors may be among them: they are looked at without waiting, before and after the
-wait for virtual ones; a call with genuine ones only is the kernel's.  Level-triggered; times are
-seconds (select, epoll) or milliseconds (poll) as in the module `select`.
+Genuine descriptors may be among them: in real time they are looked at every 10 ms while the virtual
+are waited for, in virtual time before and after.  With genuine ones only the call is the kernel's.
+Level-triggered; times are seconds (select, epoll) or milliseconds (poll) as in module `select`.
 """
 
 import select as std
@@ -26,6 +26,7 @@ POLLNVAL: Final = int(getattr(std, "POLLNVAL", 32))
 _POLLRDNORM: Final = int(getattr(std, "POLLRDNORM", 0x40))
 _POLLWRNORM: Final = int(getattr(std, "POLLWRNORM", 0x100))
 _EBADF: Final = 9
+_MIXED: Final = 10 * MS  # between looks at genuine descriptors
 
 real_select: Final = std.select
 real_poll: Final = getattr(std, "poll", None)
@@ -110,7 +111,10 @@ class Poll:
                 found = self._look()  # first of all: something may have come before the watching
                 if found:
                     return found
-                if not driver.wait(common.endpoint, READ, deadline):
+                step = deadline
+                if self._real is not None and not driver.virtual:
+                    step = min(deadline, driver.now() + _MIXED)
+                if not driver.wait(common.endpoint, READ, step) and driver.now() >= deadline:
                     return self._look()
                 common.endpoint.clear(READ)
         finally:
