@@ -2,11 +2,14 @@
 """What happened in a world, by layers, as data: renderers print it, ``--json`` dumps it."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from capas.base.clock import NEVER
 from capas.cli.flows import Connection, Flows, Loss
 from capas.cli.observe import ARP, ICMP, TCP, UDP, Recorder
+
+
+_FLOODED: Final = "link.not_for_us"
 
 
 class LinkRow(NamedTuple):
@@ -99,14 +102,18 @@ class Account:
         return found
 
     def drops(self) -> dict[str, int]:
-        """Everything any host dropped, by counter."""
-        told = {d.event for d in self.decisions if d.text.startswith("dropped")}
+        """What hosts dropped, by counter; `flooded` apart."""
+        told = {d.event for d in self.decisions if d.text.startswith("dropped")} - {_FLOODED}
         found: dict[str, int] = {}
         for counts in self.counters.values():
             for name, count in counts.items():
                 if name in told:
                     found[name] = found.get(name, 0) + count
         return dict(sorted(found.items()))
+
+    def flooded(self) -> int:
+        """Frames for somebody else that switches flooded: they do not know everybody."""
+        return sum(counts.get(_FLOODED, 0) for counts in self.counters.values())
 
 
 def reasons(losses: Iterable[Loss]) -> dict[str, int]:

@@ -167,7 +167,7 @@ def _repair(half: Half, seq: int, time: int, told: list[Decision]) -> tuple[int,
         again = min(covering, default=NEVER)
     if again == NEVER:
         return NEVER, "not sent again"
-    reason = "sent again"
+    reason = "the peer asking again" if seq == 0 else "repetition"
     for decision in told:
         if decision.time > again:
             break

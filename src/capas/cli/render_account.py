@@ -59,7 +59,10 @@ def network_access(account: Account) -> Iterator[RenderableType]:
     yield table
     arp = account.kinds.get(ARP, 0)
     discovered = account.icmp.get("neighbour solicitation", 0)
-    yield Text(f"  {many(arp, 'ARP message')}, {many(discovered, 'neighbour solicitation')}")
+    line = f"  {many(arp, 'ARP message')}, {many(discovered, 'neighbour solicitation')}"
+    if flooded := account.flooded():
+        line += f"; switches flooded {many(flooded, 'frame')} to hosts they were not for"
+    yield Text(line)
 
 
 def internet(account: Account, routes: Sequence[tuple[str, str]]) -> Iterator[RenderableType]:
