@@ -8,7 +8,6 @@ from capas.base.clock import NEVER
 from capas.cli.flows import Connection, Flows, Loss
 from capas.cli.observe import ARP, ICMP, TCP, UDP, Recorder
 
-
 _FLOODED: Final = "link.not_for_us"
 
 
