@@ -20,6 +20,7 @@ from capas.sockets.datagram import DatagramDescription
 from capas.sockets.description import Description
 from capas.sockets.driver import Driver, driver_of
 from capas.sockets.failure import fail
+from capas.sockets.ping import PingDescription
 from capas.sockets.stream import StreamDescription
 from capas.transport.endpoint import ERROR, HANGUP
 
@@ -29,12 +30,17 @@ MSG_DONTWAIT: Final = options.number("MSG_DONTWAIT", 0x40)
 _NONBLOCK: Final = options.number("SOCK_NONBLOCK", 0o4000)
 _TYPE_FLAGS: Final = _NONBLOCK | options.number("SOCK_CLOEXEC", 0o2000000)
 
+_ICMP: Final = options.number("IPPROTO_ICMP", 1)
+_ICMPV6: Final = options.number("IPPROTO_ICMPV6", 58)
+
 #: how a new socket of (type, protocol) is made; 0 is the type's usual protocol
 _KINDS: Final[dict[tuple[int, int], Callable[[Host, Driver, int, int], Description]]] = {
     (std.SOCK_STREAM, 0): StreamDescription,
     (std.SOCK_STREAM, 6): StreamDescription,
     (std.SOCK_DGRAM, 0): DatagramDescription,
     (std.SOCK_DGRAM, 17): DatagramDescription,
+    (std.SOCK_DGRAM, _ICMP): PingDescription,
+    (std.SOCK_DGRAM, _ICMPV6): PingDescription,
 }
 
 
@@ -43,6 +49,8 @@ def describe(host: Host, family: int, type: int, proto: int) -> Description:
     if family not in (std.AF_INET, std.AF_INET6):
         raise fail(errno.EAFNOSUPPORT)
     make = _KINDS.get((type, proto))
+    if proto in (_ICMP, _ICMPV6) and (proto == _ICMPV6) != (family == std.AF_INET6):
+        make = None
     if make is None:
         known = any(kind == type for kind, _ in _KINDS)
         raise fail(errno.EPROTONOSUPPORT if known else errno.ESOCKTNOSUPPORT)

@@ -127,6 +127,10 @@ def _of(fd: int) -> Descriptors:
 def _wrap_socket(real: Callable[..., Any]) -> Callable[..., Any]:
     def wrap_socket(self: ssl.SSLContext, sock: socket.socket, *args: Any, **kwargs: Any) -> Any:
         """TLS over a socket of ours without a kernel descriptor."""
+        if not isinstance(sock, Socket) and sock.fileno() >= VIRTUAL_FD:
+            timeout = sock.gettimeout()  # somebody's own wrapper around one of ours
+            sock = Socket(fileno=sock.detach())
+            sock.settimeout(timeout)
         if isinstance(sock, Socket):
             return tls.wrap_socket(self, sock, *args, **kwargs)
         return real(self, sock, *args, **kwargs)

@@ -423,3 +423,32 @@ def test_a_closed_listener_refuses_and_its_queue_is_reset(world: World) -> None:
             late.connect(("127.0.0.1", 80))
 
     on(world, "a", program, world.hosts["a"])
+
+
+@pytest.mark.parametrize(
+    ("family", "proto", "request_", "reply"),
+    [
+        (std.AF_INET, std.IPPROTO_ICMP, 8, 0),
+        (std.AF_INET6, std.IPPROTO_ICMPV6, 128, 129),
+    ],
+)
+def test_ping_sockets(world: World, family: int, proto: int, request_: int, reply: int) -> None:
+    def program() -> None:
+        with Socket(family, std.SOCK_DGRAM, proto) as sock:
+            sock.settimeout(5)
+            packet = bytes([request_, 0, 0, 0, 0, 0, 0, 7]) + b"payload"
+            assert sock.sendto(packet, ("b", 0)) == len(packet)
+            data, peer = sock.recvfrom(100)
+            assert (data[0], data[6:]) == (reply, b"\0\7payload")
+            assert peer[0] in ("10.0.0.2", "fd00::2")
+            with pytest.raises(OSError):
+                sock.sendto(b"\0\0\0\0\0\0\0\0", ("b", 0))
+            with pytest.raises(OSError):
+                sock.send(packet)
+            with pytest.raises(TimeoutError):
+                sock.recv(1)
+        with pytest.raises(OSError) as caught:
+            Socket(family, std.SOCK_DGRAM, 59 - proto)
+        assert caught.value.errno == errno.EPROTONOSUPPORT
+
+    here(world, program)
