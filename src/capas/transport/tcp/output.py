@@ -213,8 +213,11 @@ def _run_limit(c: "TcpConnection") -> int:
         return mss
     config, cc = c.config, c.cc
     rate = cc.pacing_rate
-    if config.tcp_tso_autosize:
-        most = min(most, (cc.cwnd // mss >> 1) * mss)  # at least two runs in flight
+    # Several runs in flight: with one alone the path idles while its acknowledgement returns.
+    if not config.tcp_tso_autosize:
+        most = min(most, max(cc.cwnd // mss >> 2, 2) * mss)
+    else:
+        most = min(most, (cc.cwnd // mss >> 1) * mss)  # Linux tcp_cwnd_test
         if not rate and c.rtt.srtt:
             percent = 200 if cc.cwnd < cc.ssthresh >> 1 else 120  # Linux tcp_pacing_*_ratio
             rate = cc.cwnd * percent * (SECOND // 100) // c.rtt.srtt
