@@ -12,23 +12,22 @@ import socket
 from typing import Final
 
 from capas.base.checksum import Buffer
-from capas.base.clock import MS, SECOND
+from capas.base.clock import SECOND
 from capas.host.host import Host
 from capas.sockets import fastopen, options
 from capas.sockets.addresses import check_family
 from capas.sockets.description import Address, Ancillary, Description, Received
 from capas.sockets.driver import Driver
 from capas.sockets.failure import fail
+from capas.sockets.streamoptions import apply_connection, apply_listener
 from capas.sockets.tcpinfo import pack as pack_info
 from capas.transport.endpoint import ERROR, HANGUP, WRITE
 from capas.transport.ports import Binding
 from capas.transport.tcp import states
-from capas.transport.tcp import timers as tt
 from capas.transport.tcp.congestion.base import known
 from capas.transport.tcp.connection import TcpConnection
 from capas.transport.tcp.layer import TcpLayer
 from capas.transport.tcp.listener import TcpListener
-from capas.transport.tcp.options import UserOptions
 from capas.wire import address as addr
 
 MSG_PEEK: Final = options.number("MSG_PEEK", 2)
@@ -37,22 +36,6 @@ MSG_MORE: Final = options.number("MSG_MORE", 0x8000)
 MSG_OOB: Final = options.number("MSG_OOB", 1)
 MSG_ERRQUEUE: Final = options.number("MSG_ERRQUEUE", 0x2000)
 
-#: option -> what one unit of it is inside (ns), for attributes of `UserOptions`
-_TIMES: Final = {
-    "keepidle": SECOND,
-    "keepintvl": SECOND,
-    "linger2": SECOND,
-    "defer_accept": SECOND,
-    "user_timeout": MS,
-    "connect_timeout": SECOND,
-}
-_FLAGS: Final = {
-    "nodelay": "nodelay",
-    "cork": "cork",
-    "oob_inline": "oobinline",
-    "no_options": "no_options",
-}
-_COUNTS: Final = ("keepcnt", "syncnt", "maxseg")
 #: option -> the host's setting it begins with, and the unit of the option in the setting's
 _SETTINGS: Final = {
     "keepidle": ("tcp_keepalive_time", SECOND),
@@ -134,7 +117,7 @@ class StreamDescription(Description):
         listener = self._tcp.listen(self.binding, backlog, self.driver.now())
         self.listener = listener
         for name, value in self.settings.values.items():
-            self._apply_listener(listener, name, value)
+            apply_listener(listener, name, value)
         if self._congestion:
             listener.congestion = self._congestion
         self.exchange(listener.endpoint)
@@ -213,7 +196,7 @@ class StreamDescription(Description):
     def _set_up(self, connection: TcpConnection) -> None:
         """Write all options that were set to a connection that begins."""
         for name, value in self.settings.values.items():
-            self._apply(connection, name, value)
+            apply_connection(connection, name, value, self.now())
         if self._congestion:
             connection.set_congestion(self._congestion)
 
@@ -339,45 +322,12 @@ class StreamDescription(Description):
             raise fail(errno.EINVAL)
         fastopen.check_option(self, name)
         if self.connection is not None:
-            self._apply(self.connection, name, value)
+            apply_connection(self.connection, name, value, self.now())
             self.kick()
         elif self.listener is not None:
-            self._apply_listener(self.listener, name, value)
+            apply_listener(self.listener, name, value)
         if self.binding is not None and name in ("reuse_address", "reuse_port"):
             setattr(self.binding, name, bool(value))
-
-    def _apply(self, connection: TcpConnection, name: str, value: int) -> None:
-        if name == "receive_buffer":
-            connection.set_receive_buffer(value // 2)  # Linux counts overhead, we count bytes
-        elif name == "send_buffer":
-            connection.set_send_buffer(value // 2)
-        elif name in ("tos", "tclass"):
-            connection.path.tos = max(value, 0)
-        elif name in ("ttl", "hops"):
-            connection.path.ttl = max(value, 0)
-        elif set_user_option(connection.options, name, value):
-            if name in ("nodelay", "cork"):
-                if name == "nodelay" and value:
-                    connection.tx.push_now = True  # even what TCP_CORK holds (man 7 tcp)
-                connection.want_output()
-            elif name.startswith("keep") and connection.state == states.ESTABLISHED:
-                settings = connection.options
-                if settings.keepalive:
-                    connection.timers.set(tt.KEEPALIVE, self.now() + settings.keepidle)
-                else:
-                    connection.timers.clear(tt.KEEPALIVE)
-
-    def _apply_listener(self, listener: TcpListener, name: str, value: int) -> None:
-        if name == "receive_buffer":
-            listener.receive_buffer = value // 2
-        elif name == "send_buffer":
-            listener.send_buffer = value // 2
-        elif name == "fastopen":
-            listener.fastopen_queue = value
-        elif name == "fastopen_no_cookie":
-            listener.fastopen_no_cookie = bool(value)
-        else:
-            set_user_option(listener.options, name, value)
 
     def get_special(self, name: str) -> int | bytes:
         """TCP_INFO, TCP_CONGESTION, path MTU."""
@@ -409,24 +359,3 @@ class StreamDescription(Description):
             self.connection.set_congestion(wanted)
         elif self.listener is not None:
             self.listener.congestion = wanted
-
-
-def set_user_option(settings: UserOptions, name: str, value: int) -> bool:
-    """Write an option in the units of `UserOptions`; False if it is none of TCP's."""
-    if name in _FLAGS:
-        setattr(settings, _FLAGS[name], bool(value))
-    elif name in _TIMES:
-        setattr(settings, name, max(value, 0) * _TIMES[name])
-    elif name == "notsent_lowat":
-        settings.notsent_lowat = value & 0xFFFFFFFF or 0xFFFFFFFF
-    elif name in _COUNTS:
-        setattr(settings, name, value)
-    elif name == "keepalive":
-        settings.keepalive = bool(value)
-    elif name == "quickack":
-        settings.quickack = value
-    elif name == "linger":
-        settings.linger = value * SECOND if value >= 0 else -1
-    else:
-        return False
-    return True

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the options of a stream socket do to a connection or a listener (man 7 tcp, man 7 socket).
+
+`capas.sockets.options` has checked the values; here they get the units of `UserOptions`: ns, bytes.
+"""
+
+from typing import Final
+
+from capas.base.clock import MS, SECOND
+from capas.transport.tcp import states
+from capas.transport.tcp import timers as tt
+from capas.transport.tcp.connection import TcpConnection
+from capas.transport.tcp.listener import TcpListener
+from capas.transport.tcp.options import UserOptions
+
+#: option -> what one unit of it is inside (ns), for attributes of `UserOptions`
+_TIMES: Final = {
+    "keepidle": SECOND,
+    "keepintvl": SECOND,
+    "linger2": SECOND,
+    "defer_accept": SECOND,
+    "user_timeout": MS,
+    "connect_timeout": SECOND,
+}
+_FLAGS: Final = {
+    "nodelay": "nodelay",
+    "cork": "cork",
+    "oob_inline": "oobinline",
+    "no_options": "no_options",
+}
+_COUNTS: Final = ("keepcnt", "syncnt", "maxseg")
+
+
+def apply_connection(connection: TcpConnection, name: str, value: int, now: int) -> None:
+    """Write an option to a connection."""
+    if name == "receive_buffer":
+        connection.set_receive_buffer(value // 2)  # Linux counts overhead, we count bytes
+    elif name == "send_buffer":
+        connection.set_send_buffer(value // 2)
+    elif name in ("tos", "tclass"):
+        connection.path.tos = max(value, 0)
+    elif name in ("ttl", "hops"):
+        connection.path.ttl = max(value, 0)
+    elif set_user_option(connection.options, name, value):
+        if name in ("nodelay", "cork"):
+            if name == "nodelay" and value:
+                connection.tx.push_now = True  # even what TCP_CORK holds (man 7 tcp)
+            connection.want_output()
+        elif name.startswith("keep") and connection.state == states.ESTABLISHED:
+            settings = connection.options
+            if settings.keepalive:
+                connection.timers.set(tt.KEEPALIVE, now + settings.keepidle)
+            else:
+                connection.timers.clear(tt.KEEPALIVE)
+
+
+def apply_listener(listener: TcpListener, name: str, value: int) -> None:
+    """Write an option to a listener: the connections it makes inherit it."""
+    if name == "receive_buffer":
+        listener.receive_buffer = value // 2
+    elif name == "send_buffer":
+        listener.send_buffer = value // 2
+    elif name == "fastopen":
+        listener.fastopen_queue = value
+    elif name == "fastopen_no_cookie":
+        listener.fastopen_no_cookie = bool(value)
+    else:
+        set_user_option(listener.options, name, value)
+
+
+def set_user_option(settings: UserOptions, name: str, value: int) -> bool:
+    """Write an option in the units of `UserOptions`; False if it is none of TCP's."""
+    if name in _FLAGS:
+        setattr(settings, _FLAGS[name], bool(value))
+    elif name in _TIMES:
+        setattr(settings, name, max(value, 0) * _TIMES[name])
+    elif name == "notsent_lowat":
+        settings.notsent_lowat = value & 0xFFFFFFFF or 0xFFFFFFFF
+    elif name in _COUNTS:
+        setattr(settings, name, value)
+    elif name == "keepalive":
+        settings.keepalive = bool(value)
+    elif name == "quickack":
+        settings.quickack = value
+    elif name == "linger":
+        settings.linger = value * SECOND if value >= 0 else -1
+    else:
+        return False
+    return True
