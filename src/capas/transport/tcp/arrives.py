@@ -11,13 +11,11 @@ from typing import TYPE_CHECKING, Final
 
 from capas.base.clock import SECOND
 from capas.base.seq import M32, diff
-from capas.transport.endpoint import READ
-from capas.transport.tcp import closing, freebsd, handshake
+from capas.transport.tcp import closing, freebsd, handshake, synsent, text
 from capas.transport.tcp import timers as tt
 from capas.transport.tcp.acknowledge import acknowledged
-from capas.transport.tcp.receiver import ACK_DELAYED, ACK_NOW
+from capas.transport.tcp.receiver import ACK_NOW
 from capas.transport.tcp.states import (
-    CAN_RECEIVE,
     CLOSE_WAIT,
     CLOSED,
     CLOSING,
@@ -29,7 +27,7 @@ from capas.transport.tcp.states import (
     SYN_SENT,
     TIME_WAIT,
 )
-from capas.wire.tcp import ACK, CWR, FIN, RST, SYN, URG, Segment
+from capas.wire.tcp import ACK, FIN, RST, SYN, Segment
 
 if TYPE_CHECKING:
     from capas.transport.tcp.connection import TcpConnection
@@ -41,7 +39,7 @@ def segment_arrives(c: "TcpConnection", seg: Segment, now: int) -> None:
     """A segment for this connection (§3.10.7.3 in SYN-SENT, §3.10.7.4 otherwise)."""
     state = c.state
     if state == SYN_SENT:
-        syn_sent(c, seg, now)
+        synsent.arrives(c, seg, now)
         return
     if state == CLOSED:
         return
@@ -56,77 +54,10 @@ def segment_arrives(c: "TcpConnection", seg: Segment, now: int) -> None:
         and fourth_check_syn(c, seg, now)
         and fifth_check_ack(c, seg, now)
     ):
-        sixth_check_urgent(c, seg)
-        seventh_process_text(c, seg, now)
+        text.sixth_check_urgent(c, seg)
+        text.seventh_process_text(c, seg, now)
         if seg.flags & FIN:
-            eighth_check_fin(c, seg, now)
-
-
-# -- SYN-SENT (§3.10.7.3) -------------------------------------------------------------------------
-
-
-def syn_sent(c: "TcpConnection", seg: Segment, now: int) -> None:
-    """First check ACK, second RST, third security (obsolete), fourth SYN."""
-    tx = c.tx
-    flags = seg.flags
-    raw_ack = seg.ack
-    seg.ack = tx.snd_una + diff(raw_ack, tx.snd_una & M32)
-    acceptable = False
-    if flags & ACK:
-        if seg.ack <= tx.iss or seg.ack > tx.snd_nxt:
-            if not flags & RST:
-                closing.refuse(c, raw_ack, now)
-            return
-        acceptable = True
-    if flags & RST:
-        if acceptable:
-            c.counters.add("tcp.connection_refused")
-            closing.fail(c, errno.ECONNREFUSED, now)
-        return
-    if not flags & SYN:
-        return
-    if acceptable and _echo_is_wrong(c, seg, now):
-        closing.refuse(c, raw_ack, now)
-        return
-    handshake.take_syn(c, seg, now)
-    if acceptable:
-        tx.snd_wl2 = seg.ack
-        handshake.syn_acknowledged(c, seg, now)
-        if c.fast is not None:
-            handshake.fast_open_answered(c, seg)
-        c.set_state(ESTABLISHED, now)
-        handshake.established(c)
-        c.rx.ack = ACK_NOW
-        if c.life.writer_waits:
-            # What waits will carry the acknowledgement, and is an answer (Linux, likewise).
-            c.life.data_heard = now
-            c.rx.ack = ACK_DELAYED
-        closing.connected(c, now)
-        _text_with_syn(c, seg, now)
-        c.want_output()
-        return
-    # Simultaneous open: our SYN again, with ACK.
-    c.set_state(SYN_RECEIVED, now)
-    handshake.send_syn(c, now)
-    c.timers.set(tt.RTO, now + c.rtt.rto)
-
-
-def _echo_is_wrong(c: "TcpConnection", seg: Segment, now: int) -> bool:
-    """A SYN-ACK that echoes a timestamp we never sent is not for us (RFC 7323 §5.2; Linux)."""
-    if seg.ts_val < 0 or seg.ts_ecr <= 0 or not c.config.tcp_timestamps:
-        return False
-    age = (handshake.ts_now(c, now) - seg.ts_ecr) & M32
-    oldest = (handshake.ts_now(c, now) - handshake.ts_now(c, c.life.born)) & M32
-    return age > oldest
-
-
-def _text_with_syn(c: "TcpConnection", seg: Segment, now: int) -> None:
-    """Data and FIN in the SYN-ACK go on at the sixth step (§3.10.7.3 fourth)."""
-    if seg.length or seg.flags & FIN:
-        seg.seq = c.rx.rcv_nxt
-        seventh_process_text(c, seg, now)
-        if seg.flags & FIN:
-            eighth_check_fin(c, seg, now)
+            text.eighth_check_fin(c, seg, now)
 
 
 # -- other states (§3.10.7.4) ---------------------------------------------------------------------
@@ -325,107 +256,3 @@ def _closing_states(c: "TcpConnection", now: int) -> bool:
         closing.done(c, now)
         return False
     return True
-
-
-def sixth_check_urgent(c: "TcpConnection", seg: Segment) -> None:
-    """Sixth: RCV.UP <- max(RCV.UP, SEG.UP); urgent data stays in line (RFC 6093)."""
-    if seg.flags & URG and CAN_RECEIVE[c.state] and seg.up:
-        up = seg.seq + seg.up
-        if up > c.rx.rcv_up:
-            c.rx.rcv_up = up
-            c.counters.add("tcp.urgent_in")
-
-
-def seventh_process_text(c: "TcpConnection", seg: Segment, now: int) -> None:
-    """Seventh: the text, trimmed to the window; acknowledge by policy."""
-    length = seg.length
-    if not length or not CAN_RECEIVE[c.state]:
-        return
-    rx = c.rx
-    if c.neg.ecn_ok:
-        if seg.flags & CWR:
-            c.life.ecn_echo = False
-        if seg.ecn == 3:
-            c.life.ecn_echo = True
-            rx.ack = ACK_NOW
-    if c.life.reader_gone:
-        # Data for a socket nobody reads any more (RFC 9293 §3.10.4, RFC 1122 §4.2.2.13).
-        c.counters.add("tcp.data_after_close")
-        closing.refuse(c, seg.ack & M32, now)
-        closing.done(c, now)
-        return
-    nxt = rx.rcv_nxt
-    seq = seg.seq
-    payload = seg.payload
-    edge = max(rx.rcv_adv, nxt)
-    if seq < nxt:
-        if c.neg.sack_ok:
-            rx.dsack = (seq, min(nxt, seq + length))
-            c.counters.add("tcp.dsack_out")
-        payload = payload[nxt - seq :]
-        seq = nxt
-        rx.ack = ACK_NOW
-    if seq + len(payload) > edge:
-        payload = payload[: edge - seq]
-        seg.flags &= ~FIN
-        rx.ack = ACK_NOW
-    if not payload:
-        c.want_output()
-        return
-    if rx.ooo is not None and rx.dsack is None and c.neg.sack_ok:
-        rx.dsack = rx.ooo.duplicate(seq, seq + len(payload))  # RFC 2883 §4.2
-    if seq == nxt:
-        gap_filled = rx.ooo is not None
-        before = rx.rcv_nxt
-        rx.accept(payload)
-        c.endpoint.set_ready(READ)
-        if rx.fin_seq == rx.rcv_nxt:
-            take_fin(c, now)
-        c.acknowledgement_policy(rx.rcv_nxt - before, seg.count, gap_filled, now)
-    else:
-        kept = rx.keep(seq, payload, c.config.tcp_out_of_order_ranges)
-        if kept < 0:
-            c.counters.add("tcp.out_of_order_full")
-        elif kept > 0:
-            c.counters.add("tcp.out_of_order_in")
-        rx.ack = ACK_NOW
-    if rx.ack == ACK_DELAYED or rx.ack == ACK_NOW:
-        c.want_output()
-
-
-def eighth_check_fin(c: "TcpConnection", seg: Segment, now: int) -> None:
-    """Eighth: FIN, when everything before it has arrived."""
-    state = c.state
-    rx = c.rx
-    if state in (CLOSED, SYN_SENT):
-        return
-    fin_seq = seg.seq + seg.length
-    if state in (CLOSE_WAIT, CLOSING, LAST_ACK, TIME_WAIT):
-        if state == TIME_WAIT:
-            c.timers.set(tt.TIME_WAIT, now + c.config.tcp_time_wait)
-        rx.ack = ACK_NOW
-        c.want_output()
-        return
-    rx.fin_seq = fin_seq
-    take_fin(c, now)
-    rx.ack = ACK_NOW
-    c.want_output()
-
-
-def take_fin(c: "TcpConnection", now: int) -> None:
-    """If the peer's FIN is next in sequence, the peer has closed."""
-    rx = c.rx
-    if rx.fin_seq < 0 or rx.fin_seq != rx.rcv_nxt:
-        return
-    rx.rcv_nxt += 1
-    rx.ack = ACK_NOW
-    if c.state in (SYN_RECEIVED, ESTABLISHED):
-        c.set_state(CLOSE_WAIT, now)
-    elif c.state == FIN_WAIT_1:
-        if c.fin_acknowledged():
-            closing.time_wait(c, now)
-        else:
-            c.set_state(CLOSING, now)
-    elif c.state == FIN_WAIT_2:
-        closing.time_wait(c, now)
-    closing.peer_closed(c)
