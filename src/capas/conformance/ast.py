@@ -22,7 +22,7 @@ class Time:
 
 
 @dataclass(frozen=True, slots=True)
-class Ellipsis:
+class Anything:
     """``...``: whatever the runner thinks right."""
 
 
@@ -78,7 +78,7 @@ class Struct:
     members: dict[str, "Expression"]
 
 
-Expression = Ellipsis | Integer | Word | String | Or | Call | Array | Struct
+Expression = Anything | Integer | Word | String | Or | Call | Array | Struct
 
 
 # -- packets --------------------------------------------------------------------------------------

@@ -77,7 +77,7 @@ class CodeRunner:
         self.names.update(unpack(info))
         source = "\n" * (line - 1) + normalise(text, line)
         try:
-            exec(compile(source, path, "exec"), self.names)  # noqa: S102
+            exec(compile(source, path, "exec"), self.names)
         except AssertionError as error:
             detail = f" (it is {error})" if str(error) else ""
             raise Failed(f"assertion failed{detail}", " ".join(text.split())) from None

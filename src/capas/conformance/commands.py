@@ -9,6 +9,7 @@ makes the script not applicable, by name.
 
 import re
 import shlex
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -131,7 +132,7 @@ class Commands:
         self.run(path.read_text(encoding="utf-8", errors="replace"), setting_up=True)
 
     def _route(self, words: list[str], line: str) -> None:
-        facts = dict(zip(words, words[1:], strict=False))
+        facts = dict(pairwise(words))
         known = {"advmss", "initcwnd", "mtu"}
         host = self.network.host
         if "change" not in words or not known & set(words):
@@ -140,9 +141,9 @@ class Commands:
         if mtu == "lock":
             mtu = facts.get("lock", "")
         for route in host.net.routes:
-            if route.interface is self.network.interface and not any(route.prefix.address):
-                if mtu:
-                    route.mtu = int(mtu)
+            everything = not any(route.prefix.address)
+            if mtu and everything and route.interface is self.network.interface:
+                route.mtu = int(mtu)
         host.net.routes.changed()
         if "initcwnd" in facts:
             host.config.tcp_initial_window = int(facts["initcwnd"])
@@ -169,7 +170,7 @@ class Commands:
             if stage[0] != "grep":
                 raise NotApplicable(f"the command {line[:60]!r}")
             lines = _grep(stage[1:], lines)
-        if not lines or lines == ["0"] and "-c" in stages[-1]:
+        if not lines or (lines == ["0"] and "-c" in stages[-1]):
             raise Failed(f"the command failed: {line}")
 
     def _sockstat(self, words: list[str]) -> list[str]:

@@ -120,7 +120,9 @@ class Exchange:
         )
         self._send(source[0], destination[0], TCP, segment, ip)
 
-    def _send(self, source: bytes, destination: bytes, protocol: int, body: bytes, ip: IpInfo) -> None:  # fmt: skip
+    def _send(
+        self, source: bytes, destination: bytes, protocol: int, body: bytes, ip: IpInfo
+    ) -> None:
         tos = ip.tos if ip.tos >= 0 else max(ip.ecn, 0)
         ttl = ip.ttl if ip.ttl >= 0 else TTL
         flow_label = max(ip.flow_label, 0)

@@ -10,16 +10,16 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final, final
 
+from capas.base.checksum import checksum
 from capas.base.clock import NEVER
 from capas.base.config import HostConfig
-from capas.base.checksum import checksum
 from capas.base.frame import CSUM_PARTIAL, GSO_TCPV4, GSO_TCPV6, Frame
 from capas.base.rng import Rng
 from capas.conformance.segments import Seen, read
 from capas.conformance.settings import IPV6, RunSettings
 from capas.host.host import Host
-from capas.link.offload import split
 from capas.link.link import FrameSink, Link, LinkCaps, Medium
+from capas.link.offload import split
 from capas.sockets.driver import Driver
 from capas.transport.endpoint import Endpoint
 from capas.wire import address as addr
@@ -40,6 +40,7 @@ class ScriptLink(Link):
         self.now: int = 0
 
     def transmit(self, frame: Frame) -> bool:
+        """Keep what the stack sends, in pieces if need be."""
         if self.splitting and frame.gso_size:
             for part in split(frame, 0, frame.gso_size):
                 self._sent(part)
@@ -65,21 +66,26 @@ class ScriptDriver(Driver):
         self.time: int = 0
 
     def now(self) -> int:
+        """The runner's time."""
         return self.time
 
     def wall(self) -> float:
+        """Seconds since the script began."""
         return self.time / 1e9
 
     def kick(self, host: Host) -> None:
         """Nothing: the runner flushes after each call."""
 
     def wait(self, endpoint: Endpoint, mask: int, deadline: int) -> int:
+        """Nobody blocks: calls are generators."""
         raise AssertionError("system calls of scripts never wait here")
 
     def sleep(self, deadline: int) -> None:
+        """Nobody sleeps here."""
         raise AssertionError("system calls of scripts never sleep here")
 
     def turn(self, deadline: int) -> None:
+        """No event loop runs here."""
         raise AssertionError("no event loop runs here")
 
 

@@ -17,7 +17,7 @@ from capas.conformance.ast import (
     Call,
     Code,
     Command,
-    Ellipsis,
+    Anything,
     Event,
     Expression,
     Integer,
@@ -107,7 +107,12 @@ class Cursor:
         return value
 
 
-def parse(path: str, text: str, defined: tuple[str, ...] = (), defines: dict[str, str] | None = None) -> Script:  # fmt: skip
+def parse(
+    path: str,
+    text: str,
+    defined: tuple[str, ...] = (),
+    defines: dict[str, str] | None = None,
+) -> Script:
     """The script in ``text``; ScriptError if it is not one.
 
     ``defined`` are the names ``#ifdef`` knows; ``defines`` replaces words, as ``-D NAME=VALUE``.
@@ -209,7 +214,7 @@ def duration(cursor: Cursor) -> int:
 
 
 def _action(cursor: Cursor) -> Action:
-    from capas.conformance.packets import parse_packet  # noqa: PLC0415  (mutual grammar)
+    from capas.conformance.packets import parse_packet
 
     token = cursor.token
     if token.kind == lexer.COMMAND:
@@ -275,7 +280,7 @@ def _term(cursor: Cursor) -> Expression:
     token = cursor.token
     if token.kind == lexer.ELLIPSIS:
         cursor.next()
-        return Ellipsis()
+        return Anything()
     if token.kind in (lexer.INTEGER, lexer.HEX):
         return Integer(cursor.integer("a number", -(1 << 63), (1 << 64) - 1))
     if token.kind == lexer.STRING:

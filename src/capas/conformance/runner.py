@@ -8,7 +8,9 @@ nothing may be left over that the script did not ask for: a call still running f
 """
 
 import errno
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -19,7 +21,7 @@ from capas.conformance.ast import Event, Script, SystemCall
 from capas.conformance.calls import Running
 from capas.conformance.code import CodeRunner
 from capas.conformance.commands import Commands
-from capas.conformance.errors import Failed, NotApplicable
+from capas.conformance.errors import Failed
 from capas.conformance.exchange import Exchange
 from capas.conformance.files import SocketFile
 from capas.conformance.network import Network
@@ -88,7 +90,7 @@ class Runner:
                 continue
             before = network.now
             step = min(until, max(pending.wake, before))
-            network.run(step, lambda: network.now > before)
+            network.run(step, partial(self._later_than, before))
             self._resume(pending)
             if network.now >= until:
                 return
@@ -157,9 +159,9 @@ class Runner:
         wait = lambda: exchange.available(flow, packet)  # noqa: E731
         self._wait(wait, limit)
         if not wait():
-            partial = exchange.partial(flow)
-            if partial is not None:
-                seen = text(partial)
+            begun = exchange.partial(flow)
+            if begun is not None:
+                seen = text(begun)
                 raise Failed("not all of the expected segment was sent", event.text, seen)
             raise Failed("the expected packet was not sent", event.text, "nothing")
         seen_packet = exchange.take(flow, packet)
@@ -167,19 +169,23 @@ class Runner:
         if event.time.kind != ast.ANY:
             self._check_time(start, end, seen_packet.time, f"{event.text}: the packet was sent")
 
-    def _wait(self, done: "object", limit: int) -> None:
-        check = done
-        assert callable(check)
+    def _later_than(self, moment: int) -> bool:
+        return self.network.now > moment
+
+    def _done_or_later(self, done: Callable[[], bool], moment: int) -> bool:
+        return done() or self.network.now > moment
+
+    def _wait(self, done: Callable[[], bool], limit: int) -> None:
         network = self.network
-        while not check() and network.now < limit:
+        while not done() and network.now < limit:
             pending = self.pending
             if pending is None:
-                network.run(limit, check)
+                network.run(limit, done)
                 return
             self._resume(pending)
             before = network.now
             step = min(limit, max(pending.wake, before)) if self.pending is pending else limit
-            network.run(step, lambda: bool(check()) or network.now > before)
+            network.run(step, partial(self._done_or_later, done, before))
             if self.pending is pending:
                 self._resume(pending)
 

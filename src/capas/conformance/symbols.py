@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Names of constants as scripts write them.  Numbers are this Python's, Linux's where it has none."""
+"""Names of constants as scripts write them: this Python's numbers, Linux's where it has none."""
 
 import errno
 import socket

@@ -4,7 +4,7 @@
 import struct
 
 from capas.conformance import symbols
-from capas.conformance.ast import Array, Ellipsis, Expression, Integer, Or, String, Struct, Word
+from capas.conformance.ast import Array, Anything, Expression, Integer, Or, String, Struct, Word
 from capas.conformance.errors import Failed, NotApplicable
 
 
@@ -60,12 +60,12 @@ def member(value: Expression, name: str) -> Expression:
 
 def is_ellipsis(value: Expression) -> bool:
     """``...``."""
-    return isinstance(value, Ellipsis)
+    return isinstance(value, Anything)
 
 
 def describe(value: Expression) -> str:
     """An argument for messages."""
-    if isinstance(value, Ellipsis):
+    if isinstance(value, Anything):
         return "..."
     if isinstance(value, Integer):
         return str(value.value)
