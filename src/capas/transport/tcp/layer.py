@@ -263,8 +263,8 @@ class TcpLayer:
         Raises OSError: ENETUNREACH, EADDRNOTAVAIL, EADDRINUSE, ENOBUFS.
         """
         route = self.net.route(remote, interface_index)
-        if route is None:
-            raise os_error(errno.ENETUNREACH)
+        if route is None or addr.is_multicast(remote) or self.net.is_broadcast(remote):
+            raise os_error(errno.ENETUNREACH)  # RFC 9293 §3.9.1.1 MUST-46
         local = binding.address
         if not local or addr.is_unspecified(local) or len(local) != len(remote):
             chosen = self.net.source(remote, route)
