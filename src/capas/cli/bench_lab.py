@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from typing import IO, Final
+from typing import IO, ClassVar, Final
 
 from capas.cli.bench_server import (
     CAPAS,
@@ -42,6 +42,8 @@ PORTS: Final = {
 class Server:
     """A server process; ends with ``close``."""
 
+    core: ClassVar[int] = -1  # where it runs; -1: anywhere
+
     def __init__(self, *words: str) -> None:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "capas.cli.bench_server", *words],
@@ -49,6 +51,8 @@ class Server:
             stdout=subprocess.PIPE,
             text=True,
         )
+        if self.core >= 0:
+            os.sched_setaffinity(self.process.pid, {self.core})
 
     def expect(self, word: str) -> None:
         """Wait for ``word`` on its standard output."""
@@ -74,6 +78,14 @@ class Server:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+
+
+def pin() -> None:
+    """Servers to the last core, load generators (and this process) to the first."""
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) > 1:
+        Server.core = cores[-1]
+        os.sched_setaffinity(0, {cores[0]})
 
 
 def enter() -> None:

@@ -20,6 +20,7 @@ COMMANDS: Final = {
     "mail": ("mail", "Send a mail through a host on a TAP or TUN."),
     "dig": ("dig", "Ask a name server through a host on a TAP or TUN."),
     "services": ("ports", "The registry of well-known ports."),
+    "bench": ("bench", "How fast, beside what one would use instead; in one run."),
     "conformance": ("conformance", "packetdrill scripts against this stack, in virtual time."),
 }
 

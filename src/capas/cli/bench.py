@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``capas bench``: how fast, beside what a user would use instead, in the same run."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import click
+
+from capas.cli import bench_report as shown
+from capas.cli.bench_docs import document
+from capas.cli.bench_report import Report
+from capas.cli.options import json_option, print_json, reports_errors
+from capas.cli.render import console
+from capas.errors import ConfigurationError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_RUNS: Final = 5  # the fewest that make a median with a spread
+_SECONDS: Final = 0.6
+_QUICK: Final = (2, 0.2)
+
+
+def _common(function: F) -> F:
+    """--json, --quick, --runs and --svg."""
+    decorated: Callable[..., Any] = reports_errors(function)
+    for option in (
+        click.option("--svg", metavar="FILE", help="Draw the medians there."),
+        click.option("--runs", type=click.IntRange(1), default=_RUNS, show_default=True),
+        click.option("--quick", is_flag=True, help="Few, short runs: to see that it works."),
+        json_option,
+    ):
+        decorated = option(decorated)
+    return decorated  # type: ignore[return-value]
+
+
+def _show(report: Report, as_json: bool, svg: str | None) -> int:
+    shown.to_stderr("")
+    if svg is not None:
+        Path(svg).write_text(report.svg())
+    if as_json:
+        print_json(report.json())
+        return 0
+    out = console()
+    out.print(report.table())
+    for note in report.notes:
+        out.print(f"  {note}")
+    return 0
+
+
+@click.group()
+def command() -> None:
+    """Measure capas beside what one would use instead; medians of interleaved runs."""
+
+
+@command.command(epilog="Needs Linux, `ip`, and root or user namespaces; `wrk` is used if there.")
+@click.option("--pin", is_flag=True, help="Servers on one core, load on another.")
+@click.option("--only", multiple=True, metavar="KEY", help="Such as bulk_in, crr_32, plain.")
+@_common
+def tap(
+    as_json: bool, quick: bool, runs: int, svg: str | None, pin: bool, only: tuple[str, ...]
+) -> int:
+    """A host on a TUN device against the kernel over veth, the kernel as peer of both."""
+    from capas.cli import bench_tap
+
+    runs, seconds = (min(runs, _QUICK[0]), _QUICK[1]) if quick else (runs, _SECONDS)
+    report = bench_tap.measure(runs, seconds, pin, frozenset(only), shown.to_stderr)
+    return _show(report, as_json, svg)
+
+
+@command.command()
+@click.option(
+    "--reference",
+    multiple=True,
+    metavar="S1=SECONDS",
+    help="What another simulator needs for a scenario on this machine.",
+)
+@_common
+def sim(as_json: bool, quick: bool, runs: int, svg: str | None, reference: tuple[str, ...]) -> int:
+    """Wall time of four scenarios in virtual time."""
+    from capas.cli import bench_sim
+
+    known = {}
+    for text in reference:
+        name, _, value = text.partition("=")
+        try:
+            known[name] = float(value)
+        except ValueError:
+            raise ConfigurationError(f"--reference {text}: say S1=SECONDS") from None
+    return _show(
+        bench_sim.measure(_QUICK[0] if quick else runs, quick, known, shown.to_stderr), as_json, svg
+    )
+
+
+@command.command()
+@_common
+def sockets(as_json: bool, quick: bool, runs: int, svg: str | None) -> int:
+    """asyncio streams on a host against the standard loop on the kernel's loopback."""
+    from capas.cli import bench_sockets
+
+    runs, seconds = _QUICK if quick else (runs, _SECONDS)
+    return _show(bench_sockets.measure(runs, seconds, shown.to_stderr), as_json, svg)
+
+
+@command.command()
+@_common
+def routes(as_json: bool, quick: bool, runs: int, svg: str | None) -> int:
+    """A routing table of a million prefixes: memory and lookups."""
+    from capas.cli import bench_tables
+
+    return _show(
+        bench_tables.measure_routes(1 if quick else runs, quick, shown.to_stderr), as_json, svg
+    )
+
+
+@command.command()
+@_common
+def memory(as_json: bool, quick: bool, runs: int, svg: str | None) -> int:
+    """100,000 idle connections; a world of 10,000 hosts."""
+    from capas.cli import bench_tables
+
+    return _show(
+        bench_tables.measure_memory(1 if quick else runs, quick, shown.to_stderr), as_json, svg
+    )
+
+
+@command.command(name="all")
+@click.argument("directory", type=click.Path(file_okay=False))
+@_common
+def everything(directory: str, as_json: bool, quick: bool, runs: int, svg: str | None) -> int:
+    """All of them; writes performance.md and its plots into DIRECTORY."""
+    from capas.cli import bench_sim, bench_sockets, bench_tables, bench_tap
+
+    few, seconds = _QUICK if quick else (runs, _SECONDS)
+    tell = shown.to_stderr
+    reports = [
+        bench_sim.measure(few, quick, {}, tell),
+        bench_sockets.measure(few, seconds, tell),
+        bench_tables.measure_routes(min(few, 3), quick, tell),
+        bench_tables.measure_memory(1, quick, tell),
+        bench_tap.measure(few, seconds, False, frozenset(), tell),  # last: it changes namespace
+    ]
+    reports.insert(0, reports.pop())
+    document(Path(directory), reports)
+    if as_json:
+        print_json({"ok": True, "reports": [report.json() for report in reports]})
+    return 0
