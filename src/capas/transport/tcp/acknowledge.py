@@ -58,7 +58,8 @@ def acknowledged(c: "TcpConnection", seg: Segment, now: int) -> None:
         _progress(c, ack, now)
     duplicate = not advanced and _duplicate(c, seg, tx.snd_wnd != prior_wnd)
     if tx.snd_nxt > prior_una or outcome.delivered or dsack:
-        _sample_rtt(c, seg, advanced, now)
+        # What a duplicate is answered with echoes an older segment (RFC 7323 §5.3 R2): no sample.
+        _sample_rtt(c, seg, advanced and not dsack, now)
         if c.config.tcp_rack and c.neg.sack_ok:
             rack.update(c, seg.ts_ecr, now, dsack)
             rack.probe_acknowledged(c, ack, dsack, duplicate, now)
