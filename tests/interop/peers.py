@@ -95,6 +95,14 @@ async def serve_mail(directory: str) -> None:
     await asyncio.Event().wait()
 
 
+async def serve_web(port: str) -> None:
+    from capas.application.web import start
+
+    await start(int(port))
+    print("up", flush=True)
+    await asyncio.Event().wait()
+
+
 async def serve_names() -> None:
     from capas.application.names import start
 

@@ -288,3 +288,62 @@ def test_a_capture_is_clean(kernel: Lab, tmp_path: Path) -> None:
     assert out.count("Echo (ping) reply") == 2
     flaws = "_ws.malformed || ip.checksum.status == Bad || icmp.checksum.status == Bad"
     assert kernel.run("tshark", "-r", str(file), "-Y", flaws).stdout == ""
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_nc_over_udp(kernel: Lab, family: int) -> None:
+    server = kernel.start(
+        "nc", f"-{family}", "-u", "-l", "-w", "2", "5002",
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    listening(kernel, 5002, "-u")
+    assert server.stdin is not None and server.stdout is not None
+    server.stdin.write(b"an answer\n")
+    server.stdin.flush()
+    done = capas(kernel, "nc", "-u", KERNEL[family], "5002", family=family, input="a question\n")
+    assert (done.returncode, done.stdout) == (0, "an answer\n"), done.stderr
+    assert server.stdout.readline() == b"a question\n"
+    server.terminate()
+    server.wait(10)
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_nc_listens_over_udp(kernel: Lab, family: int) -> None:
+    process = kernel.start(
+        sys.executable, "-m", "capas.cli.main", "nc", "--tap", "capas0", "--address", OURS[family],
+        "-u", "-l", "5003", stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdin is not None and process.stdout is not None
+    process.stdin.write(b"from capas\n")
+    process.stdin.close()
+    host = OURS[family].partition("/")[0]
+    for _ in range(5):  # the first may come before the port is open
+        done = kernel.run("nc", "-u", "-w", "4", host, "5003", input="hello\n", check=False)
+        if done.stdout:
+            break
+    assert done.stdout == "from capas\n"
+    assert process.stdout.readline() == b"hello\n"
+    assert process.wait(10) == 0
+
+
+def test_get_posts_a_file(kernel: Lab, tmp_path: Path) -> None:
+    """To a server of the kernel's side that tells the hash of what came."""
+    server = kernel.start(sys.executable, PEERS, "serve_web", "8001", stdout=subprocess.PIPE)
+    assert server.stdout is not None and server.stdout.readline() == b"up\n"
+    file = tmp_path / "file"
+    file.write_bytes(pattern(10 << 20))
+    done = capas(kernel, "get", f"http://{KERNEL4}:8001/", "-d", f"@{file}")
+    told = json.loads(done.stdout)
+    assert told["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest(), done.stderr
+    done = capas(kernel, "get", f"http://{KERNEL4}:8001/", "-d", "text", "-H", "x-y: z", "--json")
+    assert as_json(done)["status"] == 200
+    server.terminate()
+    server.wait(10)
+
+
+def test_a_slow_cable_shows_in_the_round_trip(kernel: Lab) -> None:
+    told = as_json(
+        capas(kernel, "ping", KERNEL4, "-c", "3", "-i", "0.05", "--delay", "30ms", "--json")
+    )
+    # two ways of 30 ms; the epoll rounds up to whole milliseconds, each way
+    assert told["received"] == 3 and 60 <= told["rtt_ms"]["min"] < 75

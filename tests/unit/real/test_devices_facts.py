@@ -4,6 +4,8 @@
 import os
 import socket
 import struct
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -155,6 +157,27 @@ def test_names_the_kernel_cannot_have(name: str) -> None:
 def test_names_it_can_have() -> None:
     for name in ("tap0", "x" * 15, "a-b.c_d"):
         devices.check_name(name)
+
+
+NO_LINUX = """
+import os, sys
+sys.modules["fcntl"] = None
+for name in ("readv", "writev"):
+    delattr(os, name)
+import capas.real.devices, capas.real.driver, capas.real.pipe
+from capas.errors import DeviceError
+try:
+    capas.real.devices.open_tap("t0")
+except DeviceError as error:
+    print(error)
+"""
+
+
+def test_elsewhere_the_modules_import_and_explain() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", NO_LINUX], capture_output=True, text=True, check=True
+    )
+    assert "need Linux" in done.stdout
 
 
 _WIRE10 = Wire(10)
