@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Final, NamedTuple, final
 
-from capas.base.clock import SECOND
+from capas.base.clock import MS
 from capas.host.host import Host
 from capas.internet.echo import REPLY, EchoResult
 from capas.internet.types import KIND_NAMES, TIME_EXCEEDED
@@ -196,4 +196,6 @@ def _hop(ttl: int, echoes: list[Echo]) -> Hop:
 
 def milliseconds(ns: int) -> str:
     """Such as "20.3 ms"; "*" for a request without an answer."""
-    return "*" if ns < 0 else f"{ns * 1000 / SECOND:.3g} ms"
+    if ns < 0:
+        return "*"
+    return f"{ns / MS:.1f} ms" if ns >= MS else f"{ns / MS:.3f} ms"

@@ -22,11 +22,12 @@ import httpx
 from capas.aio.run import run_on, spawn
 from capas.application import diagnostics, mail, names, web
 from capas.application.resolver import StubResolver
+from capas.base.clock import SECOND
 from capas.cli.observe import Recorder
 from capas.host.host import Host
 from capas.link.link import Medium
 from capas.sim.capture import WorldCapture
-from capas.sim.units import Chance, Rate, Time
+from capas.sim.units import Chance, Rate, Time, time_ns
 from capas.sim.world import World
 from capas.wire.address import is_link_local, text
 
@@ -34,6 +35,7 @@ DOMAIN: Final = "capas.test"
 PAGE: Final = 1 << 20  # bytes of the web page
 ATTACHMENT: Final = 200 << 10  # bytes of the mail's attachment
 PINGS: Final = 4
+PATIENCE: Final = 3600.0  # s of virtual time until a client gives up: they cost nothing
 
 
 class Story:
@@ -56,6 +58,7 @@ class Story:
         self.report: dict[str, Any] = {"seed": seed}
         self.page = web.page(PAGE)
         self.inbox = mail.MemoryStore()
+        self.answer = 1.0 + 4 * time_ns(delay, "delay") / SECOND  # s to wait for an echo
         try:
             if pcap is not None and every_port:
                 self.world.capture(pcap)
@@ -143,7 +146,7 @@ class Story:
         loop = asyncio.get_running_loop()
         self.report["web"] = {"status": 0, "bytes": 0, "sha256": ""}
         began = loop.time()
-        async with httpx.AsyncClient(trust_env=False, verify=False, timeout=120) as client:
+        async with httpx.AsyncClient(trust_env=False, verify=False, timeout=PATIENCE) as client:
             answer = await client.get(url)
         seconds = loop.time() - began
         digest = hashlib.sha256(answer.content).hexdigest()
@@ -178,7 +181,7 @@ class Story:
             port=mail.PORT,
             local_hostname=f"client.{DOMAIN}",
             start_tls=False,
-            timeout=120,
+            timeout=PATIENCE,
         )
         delivered = self.inbox.messages[0].content if self.inbox.messages else b""
         sent = message.as_bytes(policy=message.policy.clone(linesep="\r\n"))
@@ -193,7 +196,9 @@ class Story:
 
     async def _ping(self) -> tuple[bool, str]:
         target = addresses_of(self.web)[0]
-        echoes = await diagnostics.ping(self.client, target, count=PINGS, interval=0.2)
+        echoes = await diagnostics.ping(
+            self.client, target, count=PINGS, interval=0.2, timeout=self.answer
+        )
         times = [echo.rtt for echo in echoes if echo.answered]
         self.report["ping"] = {"sent": len(echoes), "received": len(times)}
         if not times:
@@ -203,7 +208,7 @@ class Story:
 
     async def _trace(self) -> tuple[bool, str]:
         target = addresses_of(self.web)[0]
-        hops = await diagnostics.traceroute(self.client, target, timeout=1.0)
+        hops = await diagnostics.traceroute(self.client, target, timeout=self.answer)
         resolver = self._resolver()
         rows = []
         for hop in hops:
