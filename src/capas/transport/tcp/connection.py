@@ -99,7 +99,7 @@ class TcpConnection:
         self.tx: Sender = Sender(iss, mss, config.tcp_send_buffer, config.tcp_send_buffer_max)
         self.rx: Receiver = Receiver(config.tcp_receive_buffer, config.tcp_receive_buffer_max)
         self.rx.eager = config.tcp_manners == "freebsd"
-        self.board: Scoreboard = Scoreboard()
+        self.board: Scoreboard = Scoreboard(env.outcome)
         self.rtt: RttEstimator = RttEstimator(
             config.tcp_rto_initial,
             config.tcp_rto_min,
@@ -110,7 +110,7 @@ class TcpConnection:
         self.cc: CongestionControl = congestion.create(
             config.tcp_congestion, mss, config.tcp_initial_window * mss, now
         )
-        self.sample: AckSample = AckSample()
+        self.sample: AckSample = env.sample
         self.recovery: Recovery = Recovery(config.tcp_reordering)
         self.rack: Rack = Rack()
         self.timers: tt.TimerTable = tt.TimerTable(env.scheduler, self.on_timer)

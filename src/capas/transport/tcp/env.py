@@ -13,7 +13,9 @@ from capas.base.config import HostConfig
 from capas.base.events import Counters, Tracer
 from capas.base.rng import Rng
 from capas.transport.endpoint import Endpoint
+from capas.transport.tcp.congestion.base import AckSample
 from capas.transport.tcp.fastopen import FastOpenHost
+from capas.transport.tcp.record import Outcome
 
 if TYPE_CHECKING:
     from capas.internet.net import Internet
@@ -30,6 +32,7 @@ class Environment:
     ``gone``    called when a connection is CLOSED for good; ``time_wait``: when it enters TIME-WAIT
     ``stop_listening``  called when a listener closes
     ``ready``   the host's list of endpoints with news
+    ``sample`` ``outcome``  what one acknowledgement did; valid until the next, so one pair serves all
     """
 
     __slots__ = (
@@ -41,8 +44,10 @@ class Environment:
         "fastopen",
         "gone",
         "net",
+        "outcome",
         "ready",
         "rng",
+        "sample",
         "scheduler",
         "stop_listening",
         "time_wait",
@@ -73,6 +78,8 @@ class Environment:
         self.fastopen: FastOpenHost = FastOpenHost(config, rng.stream("fastopen"))
         self.dirty: list[TcpConnection] = []
         self.trace: Tracer | None = None
+        self.sample: AckSample = AckSample()
+        self.outcome: Outcome = Outcome()
         self._challenge_second: int = -1
         self._challenges: int = 0
 

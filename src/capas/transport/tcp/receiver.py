@@ -16,6 +16,8 @@ MAX_SACK_BLOCKS: Final = 4  # RFC 2018 §3: what fits beside no other option
 ACK_NONE: Final = 0
 ACK_DELAYED: Final = 1
 ACK_NOW: Final = 2
+#: Unread data of a connection without any: nobody adds to it.
+_NOTHING: Final[deque[bytes | memoryview]] = deque(maxlen=0)
 
 
 @final
@@ -152,7 +154,7 @@ class Receiver:
         self.auto_max: int = auto_max  # 0: the user fixed the buffer
         self.eager: bool = False  # FreeBSD: any gain moves the right edge, field size or not
         self.buffered: int = 0
-        self.chunks: deque[bytes | memoryview] = deque()
+        self.chunks: deque[bytes | memoryview] = _NOTHING
         self.ooo: OutOfOrder | None = None
         self.fin_seq: int = -1
         self.rcv_up: int = -1
@@ -209,6 +211,8 @@ class Receiver:
         n = len(payload)
         self.rcv_nxt += n
         self.buffered += n
+        if self.chunks is _NOTHING:
+            self.chunks = deque()
         self.chunks.append(payload)
         if n > self.rcv_mss:
             self.rcv_mss = n if n < 65536 else 65535
@@ -256,7 +260,11 @@ class Receiver:
         chunks.popleft()
         self._offset = 0
         head = first[offset:] if offset else first
-        if not chunks or have == limit:
+        if not chunks:
+            self.chunks = _NOTHING
+            self._took(have)
+            return bytes(head)
+        if have == limit:
             self._took(have)
             return bytes(head)
         out = [head]
@@ -271,6 +279,8 @@ class Receiver:
             out.append(chunk)
             left -= len(chunk)
             chunks.popleft()
+        if not chunks:
+            self.chunks = _NOTHING
         self._took(limit - left)
         return b"".join(out)
 

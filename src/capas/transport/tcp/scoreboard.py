@@ -16,6 +16,10 @@ from capas.transport.tcp.rate import RateSampler
 from capas.transport.tcp.record import EVER_RETRANS, LOST, RETRANS, SACKED, Outcome, Record
 
 _COMPACT: Final = 256
+# What most connections never need, or not while they are idle: nobody adds to these.
+_NO_TRANSMISSIONS: Final[deque[tuple[int, int, int]]] = deque(maxlen=0)
+_NO_RANGES: Final = RangeSet()
+_NO_LOSSES: Final[list[tuple[int, int, Record]]] = []
 
 
 def _seq_of(record: Record) -> int:
@@ -49,22 +53,22 @@ class Scoreboard:
         "transmissions",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, outcome: Outcome | None = None) -> None:
         self._records: list[Record] = []
         self._head: int = 0
-        self._lost_heap: list[tuple[int, int, Record]] = []
+        self._lost_heap: list[tuple[int, int, Record]] = _NO_LOSSES
         self._tie: int = 0
         self._marked_below: int = 0
-        self.ranges: RangeSet = RangeSet()
+        self.ranges: RangeSet = _NO_RANGES
         self.sacked: int = 0
         self.lost: int = 0
         self.retrans: int = 0
         self.rate: RateSampler = RateSampler()
         #: (sent_time, seq, end) in the order of sending, for RACK; stale entries are skipped there.
-        self.transmissions: deque[tuple[int, int, int]] = deque()
+        self.transmissions: deque[tuple[int, int, int]] = _NO_TRANSMISSIONS
         self.high_sacked: int = 0
         self.prior_high: int = 0
-        self.outcome: Outcome = Outcome()
+        self.outcome: Outcome = outcome if outcome is not None else Outcome()
 
     def __len__(self) -> int:
         return len(self._records) - self._head
@@ -87,6 +91,8 @@ class Scoreboard:
         """[seq, end) left for the first time; ``in_flight`` does not count it yet."""
         rate = self.rate
         rate.on_sent(now, in_flight)
+        if self.transmissions is _NO_TRANSMISSIONS:
+            self.transmissions = deque()
         self.transmissions.append((now, seq, end))
         self._records.append(
             Record(
@@ -115,6 +121,8 @@ class Scoreboard:
             self.retrans += record.end - record.seq
         record.flags |= RETRANS | EVER_RETRANS
         rate = self.rate
+        if self.transmissions is _NO_TRANSMISSIONS:
+            self.transmissions = deque()
         self.transmissions.append((now, record.seq, record.end))
         record.sent_time = now
         record.delivered = rate.delivered
@@ -177,6 +185,8 @@ class Scoreboard:
         queue = self.transmissions
         while queue and queue[0][2] <= ack:
             queue.popleft()
+        if not records:
+            self.transmissions = _NO_TRANSMISSIONS
 
     def clean(self, ack: int) -> bool:
         """No record is marked lost, repeated or SACKed, nor below ``ack`` ever was."""
@@ -237,6 +247,8 @@ class Scoreboard:
         queue = self.transmissions
         while queue and queue[0][2] <= ack:
             queue.popleft()
+        if not records:
+            self.transmissions = _NO_TRANSMISSIONS
         return first.sent_time, newest
 
     def _gone(self, record: Record, now: int) -> None:
@@ -281,6 +293,8 @@ class Scoreboard:
 
     def sack(self, left: int, right: int, now: int) -> None:
         """The peer holds [left, right) (already clipped to what is outstanding)."""
+        if self.ranges is _NO_RANGES:
+            self.ranges = RangeSet()
         ranges = self.ranges
         if ranges.contains(left, right):
             return
@@ -406,6 +420,8 @@ class Scoreboard:
 
     def _push_lost(self, record: Record) -> None:
         self._tie += 1
+        if self._lost_heap is _NO_LOSSES:
+            self._lost_heap = []
         heappush(self._lost_heap, (record.seq, self._tie, record))
 
     def _index(self, seq: int) -> int:

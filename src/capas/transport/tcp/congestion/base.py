@@ -107,6 +107,21 @@ class CongestionControl:
     ``phase``            OPEN, RECOVERY or LOSS
     """
 
+    __slots__ = (
+        "_usage_end",
+        "cwnd",
+        "cwnd_limited",
+        "initial_window",
+        "last_sent",
+        "max_in_flight",
+        "mss",
+        "pacing_rate",
+        "phase",
+        "prior_cwnd",
+        "prior_ssthresh",
+        "ssthresh",
+    )
+
     name: ClassVar[str] = ""
     uses_prr: ClassVar[bool] = True
 

@@ -42,6 +42,20 @@ def cube_root(n: int) -> int:
 class Cubic(Reno):
     """RFC 9438.  Private windows are in segments, ``epoch`` in ns (-1: none)."""
 
+    __slots__ = (
+        "epoch",
+        "hystart",
+        "k",
+        "origin",
+        "reno_credit",
+        "saved",
+        "segments_per_growth",
+        "updated",
+        "updated_cwnd",
+        "w_max",
+        "w_reno",
+    )
+
     name: ClassVar[str] = "cubic"
     hystart_mode: ClassVar[int] = RFC9406
 
@@ -198,6 +212,8 @@ class Cubic(Reno):
 
 class LinuxCubic(Cubic):
     """CUBIC that leaves slow start by Linux's HyStart delay rule instead of RFC 9406."""
+
+    __slots__ = ()
 
     hystart_mode: ClassVar[int] = LINUX
 

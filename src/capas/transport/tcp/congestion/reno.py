@@ -13,6 +13,8 @@ from capas.transport.tcp.congestion.base import AckSample, CongestionControl, re
 class Reno(CongestionControl):
     """RFC 5681 by byte counting."""
 
+    __slots__ = ("credit",)
+
     name: ClassVar[str] = "reno"
 
     def __init__(self, mss: int, initial_window: int, now: int) -> None:
