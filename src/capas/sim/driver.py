@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager
 from typing import Any, Final, final
 from weakref import WeakSet
 
+from capas.aio.loop import CapasEventLoop
 from capas.base.clock import NEVER, SECOND
 from capas.errors import BlockingInLoopError, CapasError
 from capas.host.host import Host
@@ -272,6 +273,10 @@ class SimDriver(Driver):
         name = name or getattr(function, "__qualname__", "program")
         engine = self.engine
         return Process(engine, function, name, node, self, report=report, own_thread=own_thread)
+
+    def new_event_loop(self) -> asyncio.AbstractEventLoop:
+        """A loop in the time of this world, for programs that make one by themselves."""
+        return CapasEventLoop(self)
 
     def started(self, host: Host, task: "asyncio.Task[Any]") -> None:
         """Have ``task`` die with its host."""

@@ -164,7 +164,8 @@ class Process(Timer):
         if not self.done:
             self._killed = True
             self.report = False
-            self.resume()
+            with self._source.activate():  # what it does on the way out does not wait
+                self.resume()
 
     # -- in the process's own thread ------------------------------------------------------------
 

@@ -30,7 +30,8 @@ _GENUINE: Final = ("asyncio-waitpid-",)  # names of threads that wait for the ma
 
 
 def _world() -> "SimDriver | None":
-    return cast("SimDriver | None", virtual_time.current())
+    source = virtual_time.current()
+    return cast("SimDriver", source) if hasattr(source, "wait_until") else None
 
 
 @final

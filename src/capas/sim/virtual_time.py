@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The time that programs see: ``time``, ``datetime`` and ``time.sleep`` in a virtual world.
 
-While at least one world runs, the functions of ``time`` and the classes of ``datetime`` are
+While at least one world runs, the functions of ``time`` and two methods of ``datetime`` are
 replaced by ones that ask which world the calling *thread* belongs to, and give the real time to
 threads that belong to none.  Names that modules took by ``from time import ...`` are found and
 replaced too, except in modules that wait on real locks.  When the last world stops running all is
@@ -9,8 +9,9 @@ as before, also after an exception; a stand-in that somebody kept goes on workin
 time.
 """
 
-import copyreg
+import ctypes
 import datetime
+import gc
 import sys
 import threading
 import time
@@ -58,8 +59,6 @@ _real_localtime: Final = time.localtime
 _real_ctime: Final = time.ctime
 _real_asctime: Final = time.asctime
 _real_strftime: Final = time.strftime
-_real_datetime: Final = datetime.datetime
-_real_date: Final = datetime.date
 
 
 def current() -> TimeSource | None:
@@ -132,70 +131,32 @@ def _strftime(format: str, t: Any = None) -> str:
     return _real_strftime(format, _localtime() if t is None else t)
 
 
-class _DateMeta(type):
-    """Objects of the genuine class are instances of the stand-in, and its subclasses subclasses."""
-
-    real: type
-
-    def __instancecheck__(cls, instance: object) -> bool:
-        if "real" in cls.__dict__:
-            return isinstance(instance, cls.real)
-        return super().__instancecheck__(instance)
-
-    def __subclasscheck__(cls, subclass: type) -> bool:
-        if "real" in cls.__dict__:
-            return issubclass(subclass, cls.real)
-        return super().__subclasscheck__(subclass)
+def _now(cls: Any, tz: datetime.tzinfo | None = None) -> Any:
+    """The time of the world the thread belongs to (``datetime.datetime.now``)."""
+    if _here.source is None:
+        return _genuine["now"].__get__(None, cls)(tz)
+    return cls.fromtimestamp(_time(), tz)
 
 
-class VirtualDate(datetime.date, metaclass=_DateMeta):
-    """``datetime.date`` whose today is the world's; it makes genuine dates."""
-
-    real = _real_date
-
-    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
-        """A genuine object."""
-        if cls is VirtualDate:
-            return _real_date(*args, **kwargs)
-        return super().__new__(cls, *args, **kwargs)
-
-    @classmethod
-    def today(cls) -> Any:
-        """The date of the world the thread belongs to."""
-        return cls.fromtimestamp(_time())
+def _utcnow(cls: Any) -> Any:
+    """As `_now`, in UTC without saying so (``datetime.datetime.utcnow``)."""
+    if _here.source is None:
+        return _genuine["utcnow"].__get__(None, cls)()
+    return cls.fromtimestamp(_time(), datetime.UTC).replace(tzinfo=None)
 
 
-class VirtualDatetime(datetime.datetime, metaclass=_DateMeta):
-    """``datetime.datetime`` whose now is the world's; it makes genuine datetimes."""
-
-    real = _real_datetime
-
-    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
-        """A genuine object."""
-        if cls is VirtualDatetime:
-            return _real_datetime(*args, **kwargs)
-        return super().__new__(cls, *args, **kwargs)
-
-    @classmethod
-    def now(cls, tz: datetime.tzinfo | None = None) -> Any:
-        """The time of the world the thread belongs to."""
-        return cls.fromtimestamp(_time(), tz)
-
-    @classmethod
-    def today(cls) -> Any:
-        """As `now`, in local time."""
-        return cls.fromtimestamp(_time())
-
-    @classmethod
-    def utcnow(cls) -> Any:
-        """As `now`, in UTC without saying so."""
-        return cls.fromtimestamp(_time(), datetime.UTC).replace(tzinfo=None)
+#: The class ``datetime`` itself stays, since compiled code compares it by identity: two of its
+#: methods read the machine's clock themselves, and are exchanged in the class's own dictionary.
+_METHODS: Final[dict[str, Any]] = {"now": classmethod(_now), "utcnow": classmethod(_utcnow)}
+_genuine: Final[dict[str, Any]] = {name: vars(datetime.datetime)[name] for name in _METHODS}
 
 
-VirtualDate.__name__ = VirtualDate.__qualname__ = "date"
-VirtualDatetime.__name__ = VirtualDatetime.__qualname__ = "datetime"
-for _class in (VirtualDate, VirtualDatetime):
-    _class.__module__ = "datetime"
+def _replace_methods(methods: dict[str, Any]) -> None:
+    for inside in gc.get_referents(vars(datetime.datetime)):
+        if isinstance(inside, dict) and inside.keys() >= methods.keys():
+            inside.update(methods)
+            ctypes.pythonapi.PyType_Modified(ctypes.py_object(datetime.datetime))
+
 
 _STAND_INS: Final[list[tuple[ModuleType, str, Any, Any]]] = [
     (time, "time", _real_time, _time),
@@ -210,8 +171,6 @@ _STAND_INS: Final[list[tuple[ModuleType, str, Any, Any]]] = [
     (time, "ctime", _real_ctime, _ctime),
     (time, "asctime", _real_asctime, _asctime),
     (time, "strftime", _real_strftime, _strftime),
-    (datetime, "datetime", _real_datetime, VirtualDatetime),
-    (datetime, "date", _real_date, VirtualDate),
 ]
 
 #: Modules that measure real waiting, or must not notice: by name, with all below them.
@@ -257,27 +216,8 @@ def _look_through_modules() -> None:
                 _taken.append((module, attribute, *found))
 
 
-def _reduce_date(value: datetime.date) -> Any:
-    """Pickle a genuine date under its public name, which is the stand-in's at the moment."""
-    return VirtualDate, value.__reduce__()[1]
-
-
-def _reduce_datetime(value: datetime.datetime) -> Any:
-    return VirtualDatetime, value.__reduce__()[1]
-
-
-_REDUCERS: Final[tuple[tuple[type, Any], ...]] = (
-    (_real_date, _reduce_date),
-    (_real_datetime, _reduce_datetime),
-)
-
-
 def _replace(to_virtual: bool) -> None:
-    for kind, reducer in _REDUCERS:
-        if to_virtual:
-            copyreg.dispatch_table.setdefault(kind, reducer)
-        elif copyreg.dispatch_table.get(kind) is reducer:
-            del copyreg.dispatch_table[kind]
+    _replace_methods(_METHODS if to_virtual else _genuine)
     for module, name, real, fake in [*_STAND_INS, *_taken]:
         old, new = (real, fake) if to_virtual else (fake, real)
         if getattr(module, name, None) is old:

@@ -138,6 +138,10 @@ class Driver(ABC):
     def started(self, host: Host, task: "asyncio.Task[Any]") -> None:  # noqa: B027 - as above
         """An event loop began ``task`` on ``host``; it should end with the host."""
 
+    def new_event_loop(self) -> "asyncio.AbstractEventLoop | None":
+        """What ``asyncio.new_event_loop`` is for programs of its hosts; None: the genuine one."""
+        return None
+
     def release(self) -> None:  # noqa: B027 - most drivers need not know
         """An event loop that called `turn` runs no more."""
 

@@ -7,7 +7,9 @@ Names that other modules took by ``from socket import ...`` are replaced too and
 way out.  Installations nest; the last one out restores everything.
 """
 
+import asyncio
 import errno
+import os
 import select
 import selectors
 import socket
@@ -26,6 +28,7 @@ from capas.sockets.failure import fail
 from capas.sockets.socket import Socket, socketpair_of
 
 real_socket: Final = socket.socket
+_SENDFILE: Final = 1 << 16  # bytes read at once for `os.sendfile`
 
 
 def make_socket(
@@ -116,12 +119,40 @@ def _close(real: Callable[[int], None]) -> Callable[[int], None]:
     return close
 
 
+def _sendfile(real: Callable[..., int]) -> Callable[..., int]:
+    def sendfile(
+        out_fd: int, in_fd: int, offset: int | None, count: int, *args: Any, **kwargs: Any
+    ) -> int:
+        """Into a virtual descriptor by reading and sending, as if it did not block."""
+        if out_fd < VIRTUAL_FD:
+            return real(out_fd, in_fd, offset, count, *args, **kwargs)
+        size = min(count, _SENDFILE)
+        data = os.read(in_fd, size) if offset is None else os.pread(in_fd, size, offset)
+        taken = _of(out_fd).open[out_fd].send(data, 0, None, [])
+        if taken is None:
+            raise fail(errno.EAGAIN)
+        if offset is None:
+            os.lseek(in_fd, taken - len(data), os.SEEK_CUR)
+        return taken
+
+    return sendfile
+
+
 def _of(fd: int) -> Descriptors:
     """The descriptors of the current host's driver, ``fd`` among them (EBADF)."""
     table = driver_of(require_host()).descriptors
     if fd not in table.open:
         raise fail(errno.EBADF)
     return table
+
+
+def _new_event_loop(real: Callable[[], Any]) -> Callable[[], Any]:
+    def new_event_loop() -> Any:
+        """Of the world that the running program lives in, or genuine."""
+        host = current_host()
+        return (driver_of(host).new_event_loop() if host is not None else None) or real()
+
+    return new_event_loop
 
 
 def _wrap_socket(real: Callable[..., Any]) -> Callable[..., Any]:
@@ -163,8 +194,12 @@ def _stand_ins() -> list[tuple[Any, str, Any]]:
             "_select",
             staticmethod(_dispatch(select.select, lambda host, *args: polling.select(*args))),
         ),
+        (asyncio, "new_event_loop", _new_event_loop(asyncio.new_event_loop)),
+        (asyncio.events, "new_event_loop", _new_event_loop(asyncio.new_event_loop)),
         (ssl.SSLContext, "wrap_socket", _wrap_socket(ssl.SSLContext.wrap_socket)),
     ]
+    if hasattr(os, "sendfile"):
+        found.append((os, "sendfile", _sendfile(os.sendfile)))
     for name, ours in (("poll", polling.Poll), ("epoll", polling.Epoll)):
         real = getattr(select, name, None)
         if real is None:
@@ -186,26 +221,59 @@ _LEFT_ALONE: Final = (
 
 @final
 class _State:
-    """How often installed, and what to give back: (where, name, the genuine thing)."""
+    """How often installed, and what to give back: (where, name, the genuine thing).
+
+    ``known``  modules looked through, by name
+    ``taken``  (module or class, name, genuine, stand-in) found in them
+    """
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.users: int = 0
         self.replaced: list[tuple[Any, str, Any]] = []
+        self.stand_ins: list[tuple[Any, str, Any]] = []
+        self.originals: dict[int, tuple[Any, Any]] = {}
+        self.known: dict[str, ModuleType] = {}
+        self.taken: list[tuple[Any, str, Any, Any]] = []
 
 
 _state: Final = _State()
 
 
-def _taken(originals: dict[int, Any]) -> Iterator[tuple[ModuleType, str, Any]]:
-    """Names of other modules for what is replaced."""
+def _prepare() -> None:
+    """Make the stand-ins, once."""
+    _state.stand_ins = _stand_ins()
+    for owner, name, stand_in in _state.stand_ins:
+        if isinstance(owner, ModuleType):
+            real = getattr(owner, name)
+            _state.originals[id(real)] = real, stand_in
+
+
+def _look_through_modules() -> None:
+    """Find names for what is replaced in modules not seen before, and in their classes."""
     for name, module in list(sys.modules.items()):
-        if not isinstance(module, ModuleType) or name.partition(".")[0] in _LEFT_ALONE:
+        if not isinstance(module, ModuleType) or _state.known.get(name) is module:
+            continue
+        _state.known[name] = module
+        if name.partition(".")[0] in _LEFT_ALONE:
             continue
         for attribute, value in list(vars(module).items()):
-            stand_in = originals.get(id(value))
-            if stand_in is not None:
-                yield module, attribute, stand_in
+            _note(module, attribute, value)
+            if isinstance(value, type) and value.__module__ == name:
+                for inner, kept in list(vars(value).items()):
+                    _note(value, inner, kept)
+
+
+def _note(owner: Any, name: str, value: Any) -> None:
+    genuine, stand_in = _state.originals.get(id(value), (None, None))
+    if genuine is not None:
+        if isinstance(owner, type) and not hasattr(type(genuine), "__get__"):
+            stand_in = staticmethod(stand_in)  # nor does the genuine one become a method
+        _state.taken.append((owner, name, genuine, stand_in))
+
+
+def _kept(owner: Any, name: str) -> Any:
+    return vars(owner).get(name) if isinstance(owner, type) else getattr(owner, name, None)
 
 
 def install() -> None:
@@ -214,16 +282,16 @@ def install() -> None:
         _state.users += 1
         if _state.users > 1:
             return
-        originals: dict[int, Any] = {}
-        for owner, name, stand_in in _stand_ins():
-            real = vars(owner)[name] if isinstance(owner, type) else getattr(owner, name)
-            _state.replaced.append((owner, name, real))
+        if not _state.stand_ins:
+            _prepare()
+        _look_through_modules()
+        for owner, name, stand_in in _state.stand_ins:
+            _state.replaced.append((owner, name, _kept(owner, name)))
             setattr(owner, name, stand_in)
-            if isinstance(owner, ModuleType):
-                originals[id(real)] = stand_in
-        for module, name, stand_in in list(_taken(originals)):
-            _state.replaced.append((module, name, getattr(module, name)))
-            setattr(module, name, stand_in)
+        for owner, name, genuine, stand_in in _state.taken:
+            if _kept(owner, name) is genuine:
+                _state.replaced.append((owner, name, genuine))
+                setattr(owner, name, stand_in)
 
 
 def uninstall() -> None:

@@ -120,7 +120,6 @@ def test_stand_in_classes_make_genuine_objects():
         assert isinstance(before, datetime.datetime)
         assert isinstance(before, datetime.date)
         assert not isinstance(datetime.date.today(), datetime.datetime)
-        assert issubclass(virtual_time._real_datetime, datetime.datetime)
         assert datetime.datetime(2020, 1, 2, 3, 4, 5) == before
         assert datetime.datetime.strptime("2020-01-02", "%Y-%m-%d").day == 2
         assert datetime.datetime.fromisoformat("2020-01-02T03:04:05") == before
@@ -146,12 +145,8 @@ def test_a_stand_in_that_somebody_kept_tells_the_real_time():
     assert module.datetime.now().year > 2020
 
 
-def test_modules_that_wait_on_real_locks_are_left_alone():
-    import queue
-
+def test_without_a_world_locks_are_genuine():
     source = Source()
     with source.activate():
-        with pytest.raises(queue.Empty):
-            queue.Queue().get(timeout=0.001)
         assert not threading.Event().wait(0.001)
     assert source.slept == []
