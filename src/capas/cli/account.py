@@ -43,10 +43,11 @@ class Account:
         links: Sequence[LinkRow],
         counters: Mapping[str, Mapping[str, int]],
     ) -> None:
+        owners = recorder.owners()
         self.links = list(links)
         self.counters = counters  # by host
         self.decisions = recorder.decisions
-        self.connections: list[Connection] = Flows(recorder.sights).connections
+        self.connections: list[Connection] = Flows(recorder.sights, owners).connections
         self.kinds: dict[str, int] = dict.fromkeys((ARP, ICMP, UDP, TCP), 0)
         self.icmp: dict[str, int] = {}
         self.datagrams: dict[tuple[int, bool], int] = {}  # (well-known port, from it) -> count
@@ -54,9 +55,9 @@ class Account:
             if not sight.outgoing:
                 continue
             self.kinds[sight.kind] = self.kinds.get(sight.kind, 0) + sight.packets
-            if sight.kind == ICMP and sight.ttl in (64, 255, 1):
+            if sight.kind == ICMP and owners.get(sight.src) == sight.host:
                 self.icmp[sight.text] = self.icmp.get(sight.text, 0) + 1
-            elif sight.kind == UDP and sight.ttl == 64:
+            elif sight.kind == UDP and owners.get(sight.src) == sight.host:
                 answer = sight.source_port < sight.port
                 port = min(sight.source_port, sight.port)
                 key = (port, answer)

@@ -8,7 +8,7 @@ relative to the sender's initial one, as people read them.
 
 from bisect import bisect_right, insort
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple, final
 
 from capas.base.clock import NEVER
@@ -178,21 +178,16 @@ def _repair(half: Half, seq: int, time: int, told: list[Decision]) -> tuple[int,
 class Flows:
     """All connections of a recording, in the order they began."""
 
-    def __init__(self, sights: Iterable[Sight]) -> None:
+    def __init__(self, sights: Iterable[Sight], owners: Mapping[bytes, str]) -> None:
         self.connections: list[Connection] = []
         self._live: dict[Key, Connection] = {}
-        ends: dict[bytes, str] = {}
-        kept = [sight for sight in sights if sight.kind == TCP and sight.segment is not None]
-        first: dict[bytes, tuple[int, str]] = {}
-        for sight in kept:  # the host that sends with the highest TTL is the one that owns src
-            if sight.outgoing and first.get(sight.src, (-1, ""))[0] < sight.ttl:
-                first[sight.src] = (sight.ttl, sight.host)
-        ends = {address: host for address, (_, host) in first.items()}
-        for sight in kept:
-            source, target = ends.get(sight.src), ends.get(sight.dst)
-            if sight.outgoing and sight.host == source:
-                self._sending(sight, source)
-            elif not sight.outgoing and sight.host == target:
+        for sight in sights:
+            if sight.kind != TCP or sight.segment is None:
+                continue
+            if sight.outgoing:
+                if sight.host == owners.get(sight.src):
+                    self._sending(sight, sight.host)
+            elif sight.host == owners.get(sight.dst):
                 self._arriving(sight)
 
     def _find(self, sight: Sight) -> Connection | None:

@@ -180,10 +180,21 @@ class Recorder:
     def __init__(self) -> None:
         self.sights: list[Sight] = []
         self.decisions: list[Decision] = []
+        self._hosts: list[Host] = []
 
     def watch(self, host: Host) -> None:
         """Record the interfaces ``host`` has now (not its loopback) and its decisions."""
+        self._hosts.append(host)
         for interface in host.interfaces:
             if interface.link.caps.medium is not Medium.LOOPBACK:
                 interface.taps.append(_Tap(host.name, self.sights))
         host.set_trace(_Decisions(host, self.decisions))
+
+    def owners(self) -> dict[bytes, str]:
+        """The name of the host that has each address."""
+        return {
+            own.address: host.name
+            for host in self._hosts
+            for interface in host.interfaces
+            for own in interface.addresses
+        }

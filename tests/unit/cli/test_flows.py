@@ -50,7 +50,7 @@ def transfer(seed: int = 1, drop: int = 0, **settings: Any) -> tuple[World, Reco
 
 
 def the_connection(recorder: Recorder) -> Connection:
-    (connection,) = Flows(recorder.sights).connections
+    (connection,) = Flows(recorder.sights, recorder.owners()).connections
     return connection
 
 
