@@ -82,7 +82,9 @@ class CodeRunner:
             detail = f" (it is {error})" if str(error) else ""
             raise Failed(f"assertion failed{detail}", " ".join(text.split())) from None
         except NameError as error:
-            raise NotApplicable(f"a value of tcp_info that is not there: {error}") from None
+            if (error.name or "").startswith("tcpi_"):
+                raise NotApplicable(f"a value of tcp_info that is not there: {error}") from None
+            raise Failed(f"the code raised NameError: {error}") from None
         except SyntaxError as error:
             raise Failed(f"the code is not Python: {error}") from None
         except Exception as error:

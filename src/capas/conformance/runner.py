@@ -156,7 +156,7 @@ class Runner:
             limit = self.network.now + 3600 * SECOND
         else:
             limit = end + self._tolerance(start) + PATIENCE
-        wait = lambda: exchange.available(flow, packet)  # noqa: E731
+        wait = partial(exchange.available, flow, packet)
         self._wait(wait, limit)
         if not wait():
             begun = exchange.partial(flow)

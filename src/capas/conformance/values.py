@@ -4,7 +4,7 @@
 import struct
 
 from capas.conformance import symbols
-from capas.conformance.ast import Array, Anything, Expression, Integer, Or, String, Struct, Word
+from capas.conformance.ast import Anything, Array, Expression, Integer, Or, String, Struct, Word
 from capas.conformance.errors import Failed, NotApplicable
 
 
