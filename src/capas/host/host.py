@@ -18,6 +18,7 @@ from capas.base.clock import Scheduler, Timer
 from capas.base.config import HostConfig
 from capas.base.events import Counters, Tracer
 from capas.base.frame import Frame
+from capas.base.memory import Memory
 from capas.base.rng import Rng
 from capas.errors import ConfigurationError
 from capas.internet import stack
@@ -71,6 +72,7 @@ class Host:
         self.nd = self.stack.nd
         self.nd.nameservers = self._advertised
         self._ready: list[Endpoint] = []
+        self.memory: Memory = Memory(self.config)
         self.tcp = TcpLayer(
             self.net,
             self.config,
@@ -78,9 +80,16 @@ class Host:
             self.scheduler,
             rng.stream("tcp"),
             self._ready,
+            self.memory,
         )
         self.udp = UdpLayer(
-            self.net, self.config, self.counters, self.scheduler, rng.stream("udp"), self._ready
+            self.net,
+            self.config,
+            self.counters,
+            self.scheduler,
+            rng.stream("udp"),
+            self._ready,
+            self.memory,
         )
         for ip in (self.ipv4, self.ipv6):
             ip.protocols[PROTOCOL_TCP] = self.tcp

@@ -16,6 +16,7 @@ from capas.base.clock import Scheduler
 from capas.base.config import HostConfig
 from capas.base.events import Counters, Tracer
 from capas.base.frame import CSUM_NONE, GSO_UDP_L4, Frame
+from capas.base.memory import Memory
 from capas.base.rng import Rng
 from capas.errors import os_error
 from capas.internet.net import Internet
@@ -54,6 +55,7 @@ class UdpLayer:
         scheduler: Scheduler,
         rng: Rng,
         ready: list[Endpoint],
+        memory: Memory,
     ) -> None:
         self.net: Internet = net
         self.config: HostConfig = config
@@ -63,6 +65,7 @@ class UdpLayer:
         self.sockets: dict[int, list[UdpSocket]] = {}  # by local port, in order of binding
         self._connected: dict[bytes, UdpSocket] = {}  # by arriving key
         self._ready: list[Endpoint] = ready
+        self.memory: Memory = memory  # read and charged by the sockets
         self._ephemeral: EphemeralPorts = EphemeralPorts(config, rng.stream("ports"))
         self._spread: int = rng.u32()  # key of the SO_REUSEPORT choice
 

@@ -229,7 +229,7 @@ class UdpSocket:
         if peek:
             return queue[0]
         datagram = queue.popleft()
-        self.queued -= len(datagram.data) + OVERHEAD
+        self._hold(-len(datagram.data) - OVERHEAD)
         if not queue and not self.read_shut:
             self.endpoint.clear(READ)
         return datagram
@@ -237,13 +237,19 @@ class UdpSocket:
     def deliver(self, datagram: Datagram) -> bool:
         """Queue a received datagram; False: the buffer is full."""
         size = len(datagram.data) + OVERHEAD
-        if self.queued + size > self.options.receive_buffer and self.queue:
+        full = self.queued + size > self.options.receive_buffer or self._layer.memory.full
+        if full and self.queue:
             self.dropped += 1
             return False
         self.queue.append(datagram)
-        self.queued += size
+        self._hold(size)
         self.endpoint.set_ready(READ)
         return True
+
+    def _hold(self, n: int) -> None:
+        """``n`` bytes more (or less) are queued."""
+        self.queued += n
+        self._layer.memory.charge(n)
 
     def shutdown_read(self) -> None:
         """Receive calls end at once with end of stream when the queue is empty."""
@@ -286,4 +292,4 @@ class UdpSocket:
             self.closed = True
             self._layer.close(self, now)
             self.queue.clear()
-            self.queued = 0
+            self._hold(-self.queued)

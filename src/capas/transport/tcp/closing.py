@@ -96,6 +96,8 @@ def done(c: "TcpConnection", now: int) -> None:
     c.tx.drop()
     if c.life.orphan:
         c.rx.discard()
+    c.env.memory.charge(-c.life.charged)
+    c.life.charged = 0
     c.env.gone(c, now)
     c.endpoint.set_ready(READ | WRITE | HANGUP | (ERROR if c.error else 0))
 

@@ -178,6 +178,7 @@ class TcpConnection:
                 and self._timestamp_current(seg, now)
                 and not self.recovery.phase
                 and not self.life.reader_gone
+                and not self.env.memory.full
             ):
                 length = seg.length
                 if length:
@@ -284,9 +285,19 @@ class TcpConnection:
             self.env.dirty.append(self)
 
     def output(self, now: int) -> None:
-        """Send what may be sent."""
+        """Send what may be sent; account for what is held."""
         self.dirty = False
         output.output(self, now)
+        self.account()
+
+    def account(self) -> None:
+        """Tell the host what this connection holds."""
+        held = self.rx.buffered + self.tx.queue_end - self.tx.base
+        if self.rx.ooo is not None:
+            held += self.rx.ooo.bytes
+        if held != self.life.charged:
+            self.env.memory.charge(held - self.life.charged)
+            self.life.charged = held
 
     def fin_sent(self) -> bool:
         """Our FIN has left."""
@@ -342,6 +353,10 @@ class TcpConnection:
         if self.state == SYN_SENT and not self.endpoint.readiness & WRITE:
             return 0
         tx = self.tx
+        if self.env.memory.full and len(tx):
+            self.counters.add("tcp.memory_full")
+            self.endpoint.clear(WRITE)  # until what is held is acknowledged
+            return 0
         if tx.queue_end - tx.snd_nxt + len(data) > self.options.notsent_lowat:
             data = memoryview(data)[: self._lowat_room()]
         taken = tx.append(data)
@@ -401,9 +416,14 @@ class TcpConnection:
         if not rx.buffered and not self.receive_ended():
             self.endpoint.clear(READ)
         rx.tune(now, self.rtt.srtt)
+        self.account()
         window = rx.window()
         space = rx.limit - rx.buffered
-        if space >= 2 * window and (rx.eager or 2 * window <= rx.best) and space - window >= min(rx.rcv_mss, rx.limit // 2):
+        if (
+            space >= 2 * window
+            and (rx.eager or 2 * window <= rx.best)
+            and space - window >= min(rx.rcv_mss, rx.limit // 2)
+        ):
             rx.ack = ACK_NOW
             self.want_output()
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, final
 from capas.base.clock import SECOND, Scheduler
 from capas.base.config import HostConfig
 from capas.base.events import Counters, Tracer
+from capas.base.memory import Memory
 from capas.base.rng import Rng
 from capas.transport.endpoint import Endpoint
 from capas.transport.tcp.congestion.base import AckSample
@@ -31,6 +32,7 @@ class Environment:
     ``dirty``   connections with something to send; `TcpLayer.flush` empties it
     ``gone``    called when a connection is CLOSED for good; ``time_wait``: when it enters TIME-WAIT
     ``stop_listening``  called when a listener closes
+    ``memory``  what the host's queues hold together
     ``ready``   the host's list of endpoints with news
     ``sample`` ``outcome``  what one acknowledgement did; valid until the next, so one pair serves all
     """
@@ -43,6 +45,7 @@ class Environment:
         "dirty",
         "fastopen",
         "gone",
+        "memory",
         "net",
         "outcome",
         "ready",
@@ -62,6 +65,7 @@ class Environment:
         scheduler: Scheduler,
         rng: Rng,
         ready: list[Endpoint],
+        memory: Memory,
         gone: "Callable[[TcpConnection, int], None]",
         time_wait: "Callable[[TcpConnection, int], None]",
         stop_listening: "Callable[[TcpListener], None]",
@@ -72,6 +76,7 @@ class Environment:
         self.scheduler: Scheduler = scheduler
         self.rng: Rng = rng
         self.ready: list[Endpoint] = ready
+        self.memory: Memory = memory
         self.gone: Callable[[TcpConnection, int], None] = gone
         self.time_wait: Callable[[TcpConnection, int], None] = time_wait
         self.stop_listening: Callable[[TcpListener], None] = stop_listening

@@ -15,6 +15,7 @@ from capas.base.clock import Scheduler
 from capas.base.config import HostConfig
 from capas.base.events import Counters, Tracer
 from capas.base.frame import CSUM_NONE, Frame, Offload
+from capas.base.memory import Memory
 from capas.base.rng import Rng
 from capas.base.seq import M32
 from capas.errors import os_error
@@ -77,6 +78,7 @@ class TcpLayer:
         scheduler: Scheduler,
         rng: Rng,
         ready: list[Endpoint],
+        memory: Memory,
     ) -> None:
         self.net: Internet = net
         self.config: HostConfig = config
@@ -92,6 +94,7 @@ class TcpLayer:
             scheduler,
             rng.stream("connections"),
             ready,
+            memory,
             self._gone,
             self._time_wait,
             self._stop_listening,

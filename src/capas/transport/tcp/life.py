@@ -16,6 +16,10 @@ RWND_LIMITED: Final = 2
 SNDBUF_LIMITED: Final = 3
 
 
+#: What a connection that never sent has spent; nobody writes to it.
+_NO_TIME: Final[list[int]] = [0, 0, 0, 0]
+
+
 @final
 class Chrono:
     """How long the sender was busy, and with what in its way (tcp_info's busy_time and others).
@@ -28,11 +32,13 @@ class Chrono:
     def __init__(self) -> None:
         self.kind: int = NONE
         self._since: int = 0
-        self._spent: list[int] = [0, 0, 0, 0]
+        self._spent: list[int] = _NO_TIME
 
     def switch(self, kind: int, now: int) -> None:
         """From now on ``kind`` is what holds the sender."""
         if kind != self.kind:
+            if self._spent is _NO_TIME:
+                self._spent = [0, 0, 0, 0]
             self._spent[self.kind] += now - self._since
             self.kind = kind
             self._since = now
@@ -59,6 +65,7 @@ class Life:
     ``ecn_echo``       send ECE until the peer answers CWR
     ``pace_next``      when pacing allows the next segment
     ``pingpong``       the user answers what comes: delay acknowledgements to ride on answers
+    ``charged``        bytes of this connection in the host's account of memory
     ``soft_error``     errno of the last ICMP error, reported if the connection times out
     ``answered``       when an invalid segment was last answered
     ``confirmed``      when the next hop was last told that it works
@@ -73,6 +80,7 @@ class Life:
         "advmss",
         "answered",
         "born",
+        "charged",
         "chrono",
         "confirmed",
         "data_heard",
@@ -96,6 +104,7 @@ class Life:
         self.heard: int = now
         self.data_heard: int = _LONG_AGO
         self.probes: int = 0
+        self.charged: int = 0
         self.persist_backoff: int = 0
         self.orphan: bool = False
         self.reader_gone: bool = False

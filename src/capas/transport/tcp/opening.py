@@ -60,6 +60,9 @@ def listen_arrives(
     if len(layer.table) >= layer.config.tcp_connections:
         layer.counters.add("tcp.connections_full")
         return True
+    if layer.env.memory.full:
+        layer.counters.add("tcp.memory_full")
+        return True
     if layer.config.tcp_syncookies == 2 or listener.syn_queue_full():
         layer.counters.add("tcp.syn_queue_full")
         if layer.config.tcp_syncookies:

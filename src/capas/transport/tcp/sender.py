@@ -27,6 +27,7 @@ class Sender:
     ``snd_wl1``    unwrapped SEG.SEQ of the last window update; ``snd_wl2``: its SEG.ACK
     ``snd_wscale`` Snd.Wind.Shift (RFC 7323)
     ``mss``        payload bytes per wire segment, options subtracted (Eff.snd.MSS)
+    ``base``       the first byte still held; ``len()`` counts from there
     ``queue_end``  the sequence number after the last byte the user queued
     ``fin_queued`` the user closed: FIN follows ``queue_end``
     ``snd_up``     SND.UP, -1 without urgent data
@@ -38,13 +39,13 @@ class Sender:
     """
 
     __slots__ = (
-        "_base",
         "_chunks",
         "_head",
         "_sealed_end",
         "_starts",
         "_tail",
         "auto_max",
+        "base",
         "eor",
         "fin_queued",
         "iss",
@@ -88,21 +89,21 @@ class Sender:
         self._head: int = 0
         self._tail: bytearray | None = None
         self._sealed_end: int = iss + 1
-        self._base: int = iss + 1  # first byte still held
+        self.base: int = iss + 1
 
     def __len__(self) -> int:
         """Bytes held: sent but unacknowledged, and not yet sent."""
-        return self.queue_end - self._base
+        return self.queue_end - self.base
 
     def room(self) -> int:
         """How many bytes `append` would take."""
-        room = self.limit - (self.queue_end - self._base)
+        room = self.limit - (self.queue_end - self.base)
         return room if room > 0 else 0
 
     def append(self, data: Buffer) -> int:
         """Queue as much of ``data`` as there is room for; return how much."""
         n = len(data)
-        room = self.limit - (self.queue_end - self._base)
+        room = self.limit - (self.queue_end - self.base)
         if n > room:
             if room <= 0:
                 return 0
@@ -161,9 +162,9 @@ class Sender:
     def release(self, seq: int) -> None:
         """Everything below ``seq`` is acknowledged: forget it."""
         seq = min(seq, self.queue_end)
-        if seq <= self._base:
+        if seq <= self.base:
             return
-        self._base = seq
+        self.base = seq
         if seq > self._sealed_end:
             self._seal()
         head, starts, chunks = self._head, self._starts, self._chunks
@@ -183,7 +184,7 @@ class Sender:
         self._starts.clear()
         self._head = 0
         self._tail = None
-        self._sealed_end = self._base = self.queue_end
+        self._sealed_end = self.base = self.queue_end
 
     def tune(self, cwnd: int) -> None:
         """Room for twice the window, so that it can always be filled (Linux tcp_sndbuf_expand)."""

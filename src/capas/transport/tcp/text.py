@@ -72,6 +72,14 @@ def seventh_process_text(c: "TcpConnection", seg: Segment, now: int) -> None:
     if not payload:
         c.want_output()
         return
+    if c.env.memory.full and (rx.buffered or seq != nxt):
+        # Not acknowledged, so the peer repeats it when there is room.
+        c.counters.add("tcp.memory_full")
+        if c.trace is not None:
+            c.trace.dropped(now, "tcp.memory_full", "")
+        rx.ack = ACK_NOW
+        c.want_output()
+        return
     if rx.ooo is not None and rx.dsack is None and c.neg.sack_ok:
         rx.dsack = rx.ooo.duplicate(seq, seq + len(payload))  # RFC 2883 §4.2
     if seq == nxt:
