@@ -195,57 +195,9 @@ def test_bad_scripts_get_line_column_and_what_was_expected(
     assert str(error).startswith(f"x.pkt:{line}:{column}: ")
 
 
-PIECES = st.sampled_from(  # fmt: skip
-    [
-        "0",
-        "+.1",
-        "*",
-        ">",
-        "<",
-        "S",
-        "S.",
-        "P.",
-        ".",
-        "1:1(0)",
-        "0:9(9)",
-        "ack",
-        "win",
-        "<mss",
-        ",nop>",
-        "<...>",
-        "5",
-        "(",
-        ")",
-        "{",
-        "}",
-        "[",
-        "]",
-        "=",
-        "|",
-        "close",
-        "`",
-        "`x`",
-        "%{",
-        "}%",
-        '"',
-        '"s"',
-        "//",
-        "/*",
-        "*/",
-        "--",
-        "--a=b",
-        "#ifdef",
-        "#endif",
-        "\n",
-        "...",
-        "~",
-        "icmp",
-        "TS",
-        "val",
-        "ecr",
-        "sack",
-    ]
-)
+WORDS = "0 +.1 * > < S S. P. . 1:1(0) 0:9(9) ack win <mss ,nop> <...> 5 ( ) { } [ ] = | close "
+MARKS = '` `x` %{ }% " "s" // /* */ -- --a=b #ifdef #endif ... ~ icmp TS val ecr sack'
+PIECES = st.sampled_from([*WORDS.split(), *MARKS.split(), "\n"])
 
 
 @given(st.lists(PIECES | st.text(max_size=4), max_size=25).map(" ".join))

@@ -200,6 +200,7 @@ def established(c: "TcpConnection") -> None:
     """The handshake is complete: how many acknowledgements to send at once."""
     rx = c.rx
     c.peer_syn = None
+    manners.round_receive_buffer(c)
     rx.quick = 0 if manners.freebsd(c) else max(2, min(16, rx.window() // (2 * max(c.tx.mss, 1))))
     if c.neg.ecn_ok:
         c.counters.add("tcp.ecn_negotiated")

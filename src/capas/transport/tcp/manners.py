@@ -9,6 +9,7 @@ import errno
 from typing import TYPE_CHECKING, Final
 
 from capas.internet import types as kinds
+from capas.transport.tcp.states import SYN_RECEIVED
 
 if TYPE_CHECKING:
     from capas.internet.types import IcmpError
@@ -42,6 +43,8 @@ def connect_error(c: "TcpConnection", error: "IcmpError") -> int:
 def round_receive_buffer(c: "TcpConnection") -> None:
     """FreeBSD makes the buffer a multiple of the segment size once that is known."""
     rx = c.rx
+    if c.passive and c.state == SYN_RECEIVED:
+        return  # there is no socket yet
     if c.config.tcp_round_receive_buffer:
         mss = c.tx.mss + (12 if c.neg.ts_ok else 0)
         if rx.limit > mss:
