@@ -13,7 +13,7 @@ from .counting import Lab
 def state(c: TcpConnection) -> list[object]:
     """What the two ways must agree about."""
     parts = (c.tx, c.rtt, c.cc, c.recovery, c.rack, c.board.rate)
-    found: list[object] = [c.state, c.timers.deadlines, [vars_of(r) for r in c.board.records()]]
+    found: list[object] = [c.state, list(c.timers.deadlines), [vars_of(r) for r in c.board.records()]]
     return found + [vars_of(part) for part in parts]
 
 

@@ -34,9 +34,10 @@ class Route:
     ``metric``   smaller is better among routes of one prefix
     ``source``   preferred source address, or None
     ``mtu``      limit of the route in bytes of IP packet; 0: the interface's
+    ``worse``    the next best route of the same prefix, kept by the table
     """
 
-    __slots__ = ("gateway", "interface", "metric", "mtu", "origin", "prefix", "source")
+    __slots__ = ("gateway", "interface", "metric", "mtu", "origin", "prefix", "source", "worse")
 
     def __init__(
         self,
@@ -55,6 +56,7 @@ class Route:
         self.source: bytes | None = source
         self.mtu: int = mtu
         self.origin: str = origin
+        self.worse: Route | None = None
 
     @property
     def gso_max(self) -> int:
@@ -77,13 +79,31 @@ class _Family:
 
     def __init__(self, bits: int) -> None:
         self.bits: int = bits
-        self.tables: dict[int, dict[int, list[Route]]] = {}  # by prefix length
-        self.levels: list[tuple[int, dict[int, list[Route]]]] = []  # (shift, table)
+        self.tables: dict[int, dict[int, Route]] = {}  # the best of each prefix, by its length
+        self.levels: list[tuple[int, dict[int, Route]]] = []  # (shift, table)
 
     def order(self) -> None:
         """Rebuild ``levels`` after a length came or went."""
         bits, tables = self.bits, self.tables
         self.levels = [(bits - n, tables[n]) for n in sorted(tables, reverse=True)]
+
+
+def _chain(route: Route | None) -> list[Route]:
+    """A route and the worse ones of its prefix."""
+    found = []
+    while route is not None:
+        found.append(route)
+        route = route.worse
+    return found
+
+
+def _link(routes: list[Route]) -> Route:
+    """The best of ``routes``, the others behind it."""
+    worse = None
+    for route in reversed(routes):
+        route.worse = worse
+        worse = route
+    return routes[0]
 
 
 @final
@@ -106,7 +126,7 @@ class RouteTable:
         for family in (self._v4, self._v6):
             for _, table in family.levels:
                 for key in sorted(table):
-                    yield from table[key]
+                    yield from _chain(table[key])
 
     def add(self, route: Route) -> None:
         """Add; a route with the same prefix, interface, gateway and metric is replaced."""
@@ -117,7 +137,7 @@ class RouteTable:
             table = family.tables[prefix.length] = {}
             family.order()
         key = int.from_bytes(prefix.address, "big") >> (family.bits - prefix.length)
-        routes = table.setdefault(key, [])
+        routes = _chain(table.get(key))
         for i, old in enumerate(routes):
             if (
                 old.metric == route.metric
@@ -131,6 +151,7 @@ class RouteTable:
         while at and routes[at - 1].metric > route.metric:
             at -= 1
         routes.insert(at, route)
+        table[key] = _link(routes)
         self._count += 1
         self.generation += 1
 
@@ -158,11 +179,14 @@ class RouteTable:
         family = self._v4 if len(prefix.address) == 4 else self._v6
         table = family.tables.get(prefix.length)
         key = int.from_bytes(prefix.address, "big") >> (family.bits - prefix.length)
-        routes = table.get(key) if table is not None else None
-        if table is None or routes is None or not any(r is route for r in routes):
+        routes = _chain(table.get(key)) if table is not None else []
+        if table is None or not any(r is route for r in routes):
             return False
-        routes[:] = [r for r in routes if r is not route]
-        if not routes:
+        routes = [r for r in routes if r is not route]
+        route.worse = None
+        if routes:
+            table[key] = _link(routes)
+        else:
             del table[key]
             if not table:
                 del family.tables[prefix.length]
@@ -185,7 +209,7 @@ class RouteTable:
         if table is None:
             return []
         key = int.from_bytes(prefix.address, "big") >> (family.bits - prefix.length)
-        return list(table.get(key, ()))
+        return _chain(table.get(key))
 
     def lookup(self, dst: bytes, interface_index: int = 0) -> Route | None:
         """The best route to ``dst``; only by the given interface if ``interface_index`` is not 0.
@@ -195,14 +219,12 @@ class RouteTable:
         family = self._v4 if len(dst) == 4 else self._v6
         value = int.from_bytes(dst, "big")
         for shift, table in family.levels:
-            routes = table.get(value >> shift)
-            if routes is not None:
-                for route in routes:
-                    interface = route.interface
-                    if interface.up and (
-                        interface_index == 0 or interface.index == interface_index
-                    ):
-                        return route
+            route = table.get(value >> shift)
+            while route is not None:
+                interface = route.interface
+                if interface.up and (interface_index == 0 or interface.index == interface_index):
+                    return route
+                route = route.worse
         return None
 
     def changed(self) -> None:

@@ -34,6 +34,8 @@ NAMES: Final = (
 )
 
 _ALL_OFF: Final = (NEVER,) * KINDS
+#: The deadlines of a connection without any; nobody writes to it.
+_NONE: Final[list[int]] = list(_ALL_OFF)
 
 
 @final
@@ -44,12 +46,14 @@ class TimerTable(Timer):
 
     def __init__(self, scheduler: Scheduler, expired: Callable[[int, int], None]) -> None:
         super().__init__()
-        self.deadlines: list[int] = list(_ALL_OFF)
+        self.deadlines: list[int] = _NONE
         self._scheduler: Scheduler = scheduler
         self._expired: Callable[[int, int], None] = expired
 
     def set(self, kind: int, when: int) -> None:
         """Arm ``kind`` for ``when``."""
+        if self.deadlines is _NONE:
+            self.deadlines = list(_ALL_OFF)
         self.deadlines[kind] = when
         if when < self.deadline:
             self._scheduler.at(when, self)
@@ -61,6 +65,7 @@ class TimerTable(Timer):
             deadlines[kind] = NEVER
             earliest = min(deadlines)
             if earliest == NEVER:
+                self.deadlines = _NONE
                 self._scheduler.cancel(self)
             else:
                 self.deadline = earliest
@@ -71,16 +76,17 @@ class TimerTable(Timer):
 
     def clear_all(self) -> None:
         """Disarm everything."""
-        self.deadlines[:] = _ALL_OFF
+        self.deadlines = _NONE
         self._scheduler.cancel(self)
 
     def fire(self, now: int) -> None:
         """Call ``expired`` for each due kind, then arm for the earliest that is left."""
-        deadlines = self.deadlines
         for kind in range(KINDS):
-            if deadlines[kind] <= now:
-                deadlines[kind] = NEVER
+            if self.deadlines[kind] <= now:
+                self.deadlines[kind] = NEVER
                 self._expired(kind, now)
-        earliest = min(deadlines)
+        earliest = min(self.deadlines)
         if earliest != NEVER:
             self._scheduler.at(earliest, self)
+        else:
+            self.deadlines = _NONE
