@@ -7,16 +7,14 @@ Arriving segments go to `arrives` (after a fast path for the two commonest kinds
 `expiry`, sending to `output`.  User calls raise what CPython's socket raises.
 """
 
-import errno
 from typing import TYPE_CHECKING, Final, final
 
 from capas.base.checksum import Buffer
 from capas.base.clock import SECOND
 from capas.base.events import Tracer
 from capas.base.seq import M32
-from capas.errors import os_error
 from capas.transport.endpoint import ERROR, READ, WRITE, Endpoint
-from capas.transport.tcp import arrives, closing, expiry, info, output
+from capas.transport.tcp import arrives, closing, expiry, info, output, user
 from capas.transport.tcp import timers as tt
 from capas.transport.tcp.acknowledge import acknowledged
 from capas.transport.tcp.congestion import base as congestion
@@ -28,11 +26,11 @@ from capas.transport.tcp.options import Negotiated, UserOptions
 from capas.transport.tcp.path import Path
 from capas.transport.tcp.rack import Rack
 from capas.transport.tcp.receiver import ACK_DELAYED, ACK_NONE, ACK_NOW, Receiver
-from capas.transport.tcp.recovery import Recovery, in_flight
+from capas.transport.tcp.recovery import Recovery
 from capas.transport.tcp.rtt import RttEstimator
 from capas.transport.tcp.scoreboard import Scoreboard
 from capas.transport.tcp.sender import Sender
-from capas.transport.tcp.states import CAN_SEND, CLOSED, ESTABLISHED, NAMES, SYN_SENT, TRANSITIONS
+from capas.transport.tcp.states import CLOSED, ESTABLISHED, NAMES, TRANSITIONS
 from capas.wire import address as addr
 from capas.wire.tcp import ACK, PSH, Segment
 
@@ -346,86 +344,15 @@ class TcpConnection:
         ``more`` promises that further bytes follow at once (MSG_MORE): a short rest waits for them.
         ``record`` ends a record (MSG_EOR): no segment carries this and what comes later.
         """
-        if self.error:
-            self._raise_error()
-        if not CAN_SEND[self.state] or self.tx.fin_queued:
-            raise os_error(errno.EPIPE)
-        if self.state == SYN_SENT and not self.endpoint.readiness & WRITE:
-            return 0
-        tx = self.tx
-        if self.env.memory.full and len(tx):
-            self.counters.add("tcp.memory_full")
-            self.endpoint.clear(WRITE)  # until what is held is acknowledged
-            return 0
-        if tx.queue_end - tx.snd_nxt + len(data) > self.options.notsent_lowat:
-            data = memoryview(data)[: self._lowat_room()]
-        taken = tx.append(data)
-        if not more or taken < len(data):
-            tx.push_end = tx.queue_end
-        if record and taken == len(data):
-            tx.eor.append(tx.queue_end)
-        if taken < len(data) or tx.queue_end - tx.snd_nxt >= self.options.notsent_lowat:
-            self.endpoint.clear(WRITE)
-        if taken:
-            self.want_output()
-        return taken
-
-    def _lowat_room(self) -> int:
-        """Bytes to take though TCP_NOTSENT_LOWAT is near.
-
-        As Linux: while less than the limit waits, what can leave now and one run more.
-        """
-        tx = self.tx
-        waiting = tx.queue_end - tx.snd_nxt
-        if waiting >= self.options.notsent_lowat:
-            return 0
-        mss = tx.mss
-        leaving = min(self.cc.cwnd - in_flight(self), tx.snd_una + tx.snd_wnd - tx.snd_nxt)
-        run = max(min(tx.max_wnd >> 1, 65_535) // mss * mss, mss)
-        return max(leaving, 0) + run - waiting
+        return user.send(self, data, more, record)
 
     def receive(self, limit: int, now: int, peek: bool = False) -> bytes | None:
         """RECEIVE: buffered bytes; b"" at the end of the stream, None if there are none yet."""
-        rx = self.rx
-        if rx.buffered:
-            data = rx.peek(limit) if peek else rx.read(limit)
-            if not peek:
-                self._after_read(now)
-            return data
-        if self.error:
-            self._raise_error()
-        if self.receive_ended():
-            return b""
-        if self.state == SYN_SENT:
-            return None
-        self.endpoint.clear(READ)
-        return None
+        return user.receive(self, limit, now, peek)
 
     def receive_ended(self) -> bool:
         """No more data will ever come."""
-        rx = self.rx
-        return (
-            self.life.read_shut
-            or self.state == CLOSED
-            or (rx.fin_seq >= 0 and rx.rcv_nxt > rx.fin_seq)
-        )
-
-    def _after_read(self, now: int) -> None:
-        """The buffer emptied: tune it, and tell the peer if its window was nearly shut."""
-        rx = self.rx
-        if not rx.buffered and not self.receive_ended():
-            self.endpoint.clear(READ)
-        rx.tune(now, self.rtt.srtt)
-        self.account()
-        window = rx.window()
-        space = rx.limit - rx.buffered
-        if (
-            space >= 2 * window
-            and (rx.eager or 2 * window <= rx.best)
-            and space - window >= min(rx.rcv_mss, rx.limit // 2)
-        ):
-            rx.ack = ACK_NOW
-            self.want_output()
+        return user.receive_ended(self)
 
     def shutdown(self, now: int) -> None:
         """CLOSE of RFC 9293: no more data from us; FIN follows what is queued."""
@@ -449,10 +376,6 @@ class TcpConnection:
         error, self.error = self.error, 0
         self.endpoint.clear(ERROR)
         return error
-
-    def _raise_error(self) -> None:
-        error = self.take_error()
-        raise os_error(error)
 
     def info(self, now: int = -1) -> info.TcpInfo:
         """STATUS: a plain copy; ``now`` dates the ages in it."""

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The user's SEND and RECEIVE (RFC 9293 §3.9.1, §3.10.2, §3.10.3).
+
+They raise what CPython's socket raises, through `capas.errors.os_error`; CLOSE and ABORT are in
+`closing`.
+"""
+
+import errno
+from typing import TYPE_CHECKING
+
+from capas.base.checksum import Buffer
+from capas.errors import os_error
+from capas.transport.endpoint import READ, WRITE
+from capas.transport.tcp.receiver import ACK_NOW
+from capas.transport.tcp.recovery import in_flight
+from capas.transport.tcp.states import CAN_SEND, CLOSED, SYN_SENT
+
+if TYPE_CHECKING:
+    from capas.transport.tcp.connection import TcpConnection
+
+
+def send(c: "TcpConnection", data: Buffer, more: bool, record: bool) -> int:
+    """SEND: queue bytes; how many were taken, 0 when the buffer is full.
+
+    ``more`` promises that further bytes follow at once (MSG_MORE): a short rest waits for them.
+    ``record`` ends a record (MSG_EOR): no segment carries this and what comes later.
+    """
+    if c.error:
+        raise os_error(c.take_error())
+    if not CAN_SEND[c.state] or c.tx.fin_queued:
+        raise os_error(errno.EPIPE)
+    if c.state == SYN_SENT and not c.endpoint.readiness & WRITE:
+        return 0
+    tx = c.tx
+    if c.env.memory.full and len(tx):
+        c.counters.add("tcp.memory_full")
+        c.endpoint.clear(WRITE)  # until what is held is acknowledged
+        return 0
+    if tx.queue_end - tx.snd_nxt + len(data) > c.options.notsent_lowat:
+        data = memoryview(data)[: _lowat_room(c)]
+    taken = tx.append(data)
+    if not more or taken < len(data):
+        tx.push_end = tx.queue_end
+    if record and taken == len(data):
+        tx.eor.append(tx.queue_end)
+    if taken < len(data) or tx.queue_end - tx.snd_nxt >= c.options.notsent_lowat:
+        c.endpoint.clear(WRITE)
+    if taken:
+        c.want_output()
+    return taken
+
+
+def _lowat_room(c: "TcpConnection") -> int:
+    """Bytes to take though TCP_NOTSENT_LOWAT is near.
+
+    As Linux: while less than the limit waits, what can leave now and one run more.
+    """
+    tx = c.tx
+    waiting = tx.queue_end - tx.snd_nxt
+    if waiting >= c.options.notsent_lowat:
+        return 0
+    mss = tx.mss
+    leaving = min(c.cc.cwnd - in_flight(c), tx.snd_una + tx.snd_wnd - tx.snd_nxt)
+    run = max(min(tx.max_wnd >> 1, 65_535) // mss * mss, mss)
+    return max(leaving, 0) + run - waiting
+
+
+def receive(c: "TcpConnection", limit: int, now: int, peek: bool) -> bytes | None:
+    """RECEIVE: buffered bytes; b"" at the end of the stream, None if there are none yet."""
+    rx = c.rx
+    if rx.buffered:
+        data = rx.peek(limit) if peek else rx.read(limit)
+        if not peek:
+            _after_read(c, now)
+        return data
+    if c.error:
+        raise os_error(c.take_error())
+    if receive_ended(c):
+        return b""
+    if c.state == SYN_SENT:
+        return None
+    c.endpoint.clear(READ)
+    return None
+
+
+def receive_ended(c: "TcpConnection") -> bool:
+    """No more data will ever come."""
+    rx = c.rx
+    return c.life.read_shut or c.state == CLOSED or (rx.fin_seq >= 0 and rx.rcv_nxt > rx.fin_seq)
+
+
+def _after_read(c: "TcpConnection", now: int) -> None:
+    """The buffer emptied: tune it, and tell the peer if its window was nearly shut."""
+    rx = c.rx
+    if not rx.buffered and not receive_ended(c):
+        c.endpoint.clear(READ)
+    rx.tune(now, c.rtt.srtt)
+    c.account()
+    window = rx.window()
+    space = rx.limit - rx.buffered
+    if (
+        space >= 2 * window
+        and (rx.eager or 2 * window <= rx.best)
+        and space - window >= min(rx.rcv_mss, rx.limit // 2)
+    ):
+        rx.ack = ACK_NOW
+        c.want_output()
