@@ -14,7 +14,7 @@ from typing import Final
 from capas.base.checksum import Buffer
 from capas.base.clock import SECOND
 from capas.host.host import Host
-from capas.sockets import fastopen, options
+from capas.sockets import fastopen, options, plugins
 from capas.sockets.addresses import check_family
 from capas.sockets.description import Address, Ancillary, Description, Received
 from capas.sockets.driver import Driver
@@ -24,13 +24,15 @@ from capas.sockets.tcpinfo import pack as pack_info
 from capas.transport.endpoint import ERROR, HANGUP, WRITE
 from capas.transport.ports import Binding
 from capas.transport.tcp import states
-from capas.transport.tcp.congestion.base import known
+from capas.transport.tcp.congestion.base import add_finder, known
 from capas.transport.tcp.connection import TcpConnection
 from capas.transport.tcp.layer import TcpLayer
 from capas.transport.tcp.listener import TcpListener
 from capas.wire import address as addr
 
 MSG_PEEK: Final = options.number("MSG_PEEK", 2)
+add_finder(plugins.find)
+
 MSG_EOR: Final = options.number("MSG_EOR", 0x80)
 MSG_MORE: Final = options.number("MSG_MORE", 0x8000)
 MSG_OOB: Final = options.number("MSG_OOB", 1)

@@ -54,7 +54,7 @@ def ts_now(c: "TcpConnection", now: int) -> int:
 
 def advertised_mss(c: "TcpConnection") -> int:
     """The MSS option's value: MTU less fixed headers, without options (RFC 6691)."""
-    mss = c.path.largest_segment()
+    mss = manners.announced_segment(c)
     if c.config.tcp_advmss:
         mss = min(mss, c.config.tcp_advmss)
     if c.options.maxseg:

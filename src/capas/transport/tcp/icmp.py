@@ -46,7 +46,7 @@ def arrives(
         return True
     if error.kind == PACKET_TOO_BIG:
         _too_big(c, now)
-    elif c.state in (SYN_SENT, SYN_RECEIVED) and not c.passive:
+    elif c.state in (SYN_SENT, SYN_RECEIVED) and (not c.passive or manners.is_early(c)):
         number = manners.connect_error(c, error)
         if number:
             closing.fail(c, _connect_errno(number), now)

@@ -12,6 +12,7 @@ from capas.internet import types as kinds
 from capas.transport.tcp.states import SYN_RECEIVED
 
 if TYPE_CHECKING:
+    from capas.base.config import HostConfig
     from capas.internet.types import IcmpError
     from capas.transport.tcp.connection import TcpConnection
 
@@ -27,6 +28,23 @@ _FREEBSD_HARD: Final = frozenset(
 def freebsd(c: "TcpConnection") -> bool:
     """Whether the host has FreeBSD's manners."""
     return c.config.tcp_manners == "freebsd"
+
+
+def is_early(c: "TcpConnection") -> bool:
+    """A Fast Open child whose handshake is not over, but which the user may have already."""
+    return c.fast is not None and c.fast.early
+
+
+def announced_segment(c: "TcpConnection") -> int:
+    """The MSS option: by the interface's MTU (RFC 6691 §2); Linux and IPv6 go by the path's."""
+    path = c.path
+    by_path = not freebsd(c) or len(path.remote) == 16
+    return min(path.max_segment(), path.largest_segment()) if by_path else path.largest_segment()
+
+
+def congestion_name(config: "HostConfig", name: str) -> str:
+    """CUBIC leaves slow start in the host's manner."""
+    return "cubic-linux" if name == "cubic" and config.tcp_hystart == "linux" else name
 
 
 def connect_error(c: "TcpConnection", error: "IcmpError") -> int:
