@@ -20,10 +20,6 @@ SNDBUF_LIMITED: Final = 3
 _NO_TIME: Final[list[int]] = [0, 0, 0, 0]
 
 
-#: What a connection that never sent has spent; nobody writes to it.
-_NO_TIME: Final[list[int]] = [0, 0, 0, 0]
-
-
 @final
 class Chrono:
     """How long the sender was busy, and with what in its way (tcp_info's busy_time and others).
