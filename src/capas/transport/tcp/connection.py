@@ -22,6 +22,7 @@ from capas.transport.tcp.congestion.base import AckSample, CongestionControl
 from capas.transport.tcp.env import Environment
 from capas.transport.tcp.fastopen import FastOpen
 from capas.transport.tcp.life import Life
+from capas.transport.tcp.manners import congestion_name
 from capas.transport.tcp.options import Negotiated, UserOptions
 from capas.transport.tcp.path import Path
 from capas.transport.tcp.rack import Rack
@@ -106,7 +107,10 @@ class TcpConnection:
             config.tcp_rto_slop,
         )
         self.cc: CongestionControl = congestion.create(
-            config.tcp_congestion, mss, config.tcp_initial_window * mss, now
+            congestion_name(config, config.tcp_congestion),
+            mss,
+            config.tcp_initial_window * mss,
+            now,
         )
         self.sample: AckSample = env.sample
         self.recovery: Recovery = Recovery(config.tcp_reordering)
@@ -390,13 +394,19 @@ class TcpConnection:
         """SO_SNDBUF: fixes the buffer, no more tuning."""
         self.tx.limit = max(size, 4608)
         self.tx.auto_max = 0
-        self.writable()
+        if self.state >= ESTABLISHED:  # before, room in the buffer is nothing to be told of
+            self.writable()
 
     def set_congestion(self, name: str) -> None:
         """TCP_CONGESTION; KeyError for an unknown name."""
         if name != self.cc.name:
             old = self.cc
-            new = congestion.create(name, self.tx.mss, old.initial_window, self.life.heard)
+            new = congestion.create(
+                congestion_name(self.config, name),
+                self.tx.mss,
+                old.initial_window,
+                self.life.heard,
+            )
             new.cwnd = old.cwnd
             new.ssthresh = old.ssthresh
             self.cc = new
