@@ -100,6 +100,34 @@ def _perf_counter_ns() -> int:
     return _real_perf_counter_ns() if source is None else source.read()
 
 
+#: clocks of ``clock_gettime`` that are the world's; those of processor time are not.
+_WALL_CLOCKS: Final = tuple(
+    getattr(time, name) for name in ("CLOCK_REALTIME", "CLOCK_TAI") if hasattr(time, name)
+)
+_UPTIME_CLOCKS: Final = tuple(
+    getattr(time, name)
+    for name in ("CLOCK_MONOTONIC", "CLOCK_MONOTONIC_RAW", "CLOCK_BOOTTIME", "CLOCK_UPTIME")
+    if hasattr(time, name)
+)
+
+
+def _clock_gettime_ns(clock: int) -> int:
+    source = _here.source
+    if source is not None and clock in _WALL_CLOCKS:
+        return _wall_ns(source)
+    if source is not None and clock in _UPTIME_CLOCKS:
+        return source.read()
+    assert _real_gettime_ns is not None
+    return int(_real_gettime_ns(clock))
+
+
+def _clock_gettime(clock: int) -> float:
+    if _here.source is None or clock not in _WALL_CLOCKS + _UPTIME_CLOCKS:
+        assert _real_gettime is not None
+        return float(_real_gettime(clock))
+    return _clock_gettime_ns(clock) / _SECOND
+
+
 def _sleep(seconds: float) -> None:
     source = _here.source
     if source is None:
