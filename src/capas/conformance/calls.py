@@ -49,6 +49,7 @@ class Calls:
             "connect": self._connect,
             "read": self._read,
             "recv": self._recv,
+            "recvfrom": self._recv,
             "write": self._write,
             "send": self._send,
             "sendto": self._sendto,

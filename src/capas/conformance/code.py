@@ -30,6 +30,17 @@ _FIELDS: Final = (
 _NAMES: Final = tuple(name for _, names in _FIELDS for name in names.split())
 _LAYOUT: Final = Struct("=" + "".join(code * len(names.split()) for code, names in _FIELDS))
 
+#: Members that capas does not keep: a script that asks for one is not applicable.
+_NOT_KEPT: Final = frozenset(
+    (
+        "fackets", "last_ack_sent", "rcv_rtt", "max_pacing_rate", "segs_out", "segs_in",
+        "data_segs_in", "data_segs_out", "sndbuf_limited", "delivered_ce", "bytes_sent",
+        "bytes_retrans", "dsack_dups", "reord_seen", "rcv_ooopack", "rcv_wnd", "rehash",
+        "total_rto", "total_rto_recoveries", "total_rto_time", "delivery_rate_app_limited",
+        "fastopen_client_fail",
+    )
+)  # fmt: skip
+
 _STATES: Final = (
     "ESTABLISHED", "SYN_SENT", "SYN_RECV", "FIN_WAIT1", "FIN_WAIT2", "TIME_WAIT", "CLOSE",
     "CLOSE_WAIT", "LAST_ACK", "LISTEN", "CLOSING",
@@ -109,4 +120,4 @@ def unpack(info: bytes) -> dict[str, int]:
     scales, limits = found.pop("scales"), found.pop("limits")
     found["snd_wscale"], found["rcv_wscale"] = scales & 15, scales >> 4
     found["delivery_rate_app_limited"], found["fastopen_client_fail"] = limits & 1, limits >> 1 & 3
-    return {f"tcpi_{name}": value for name, value in found.items()}
+    return {f"tcpi_{name}": value for name, value in found.items() if name not in _NOT_KEPT}

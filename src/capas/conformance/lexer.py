@@ -59,6 +59,7 @@ _KINDS: Final = {
     "mark": MARK,
 }
 
+_ESCAPE: Final = re.compile(r"\\(x[0-9A-Fa-f]{1,2}|[0-7]{1,3}|.)", re.DOTALL)
 _DIRECTIVE: Final = re.compile(r"^[ \t]*#[ \t]*(ifdef|ifndef|else|endif)\b[ \t]*(\w*)")
 
 
@@ -130,11 +131,20 @@ def tokenize(path: str, text: str) -> list[Token]:
     return tokens
 
 
+def _unescape(match: "re.Match[str]") -> str:
+    code = match.group(1)
+    if code[0] == "x":
+        return chr(int(code[1:], 16))
+    if code[0].isdigit():
+        return chr(int(code, 8) & 0xFF)
+    return {"n": "\n", "t": "\t", "r": "\r"}.get(code, code)
+
+
 def _strip(group: str, raw: str) -> str:
     if group == "code":
         return raw[2:-2]
     if group == "command":
         return raw[1:-1]
     if group == "string":
-        return raw[1:-1]
+        return _ESCAPE.sub(_unescape, raw[1:-1])
     return raw

@@ -30,6 +30,8 @@ class StructuredCalls(Calls):
             epoll_wait=self._epoll_wait,
             recvmsg=self._recvmsg,
             sendmsg=self._sendmsg,
+            readv=self._readv,
+            writev=self._writev,
         )
 
     # -- poll -------------------------------------------------------------------------------------
@@ -120,15 +122,15 @@ class StructuredCalls(Calls):
     def _vectors(self, message: Expression) -> tuple[list[int], Struct]:
         if not isinstance(message, Struct):
             raise values.Unknown("expected {msg_name(...)=..., msg_iov(n)=[...], ...}")
-        vectors = message.members.get("msg_iov")
-        if not isinstance(vectors, Array):
-            raise values.Unknown("a message without msg_iov(n)=[...]")
-        sizes = []
-        for vector in vectors.items:
-            if not isinstance(vector, Struct) or len(vector.members) != 2:
-                raise values.Unknown("an iovec is {..., length}")
-            sizes.append(values.integer(vector.members["1"]))
-        return sizes, message
+        return _sizes(message.members.get("msg_iov")), message
+
+    def _readv(self, call: SystemCall) -> Running:
+        fd, vectors, _ = call.arguments
+        return (yield from self._receive(self.socket_of(fd), sum(_sizes(vectors)), 0))
+
+    def _writev(self, call: SystemCall) -> Running:
+        fd, vectors, _ = call.arguments
+        return (yield from self._transmit(fd, Array(()), sum(_sizes(vectors)), 0))
 
     def _recvmsg(self, call: SystemCall) -> Running:
         fd, message, flags = call.arguments
@@ -175,6 +177,17 @@ class StructuredCalls(Calls):
         bits = values.integer(flags)
         fast = bool(bits & 0x20000000)
         return (yield from self._transmit(fd, Array(()), sum(sizes), bits, fast))
+
+
+def _sizes(vectors: Expression | None) -> list[int]:
+    if not isinstance(vectors, Array):
+        raise values.Unknown("a vector is [{..., length}, ...]")
+    sizes = []
+    for vector in vectors.items:
+        if not isinstance(vector, Struct) or len(vector.members) != 2:
+            raise values.Unknown("an iovec is {..., length}")
+        sizes.append(values.integer(vector.members["1"]))
+    return sizes
 
 
 def _data(event: Expression) -> int:

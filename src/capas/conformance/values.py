@@ -40,7 +40,7 @@ def option_value(value: Expression) -> int | bytes:
     if isinstance(value, Array):
         value = single(value)
     if isinstance(value, String):
-        return value.value.encode()
+        return value.value.encode("latin-1", "replace")
     if isinstance(value, Struct):
         members = value.members
         if set(members) == {"onoff", "linger"}:

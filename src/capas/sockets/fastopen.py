@@ -14,7 +14,7 @@ from capas.sockets.description import Address
 from capas.sockets.failure import fail
 from capas.transport.endpoint import HANGUP
 from capas.transport.tcp import states
-from capas.transport.tcp.fastopen import CLIENT
+from capas.transport.tcp.fastopen import CLIENT, KEY_BYTES
 
 if TYPE_CHECKING:
     from capas.sockets.stream import StreamDescription
@@ -85,3 +85,18 @@ def check_option(description: "StreamDescription", name: str) -> None:
             raise fail(errno.EOPNOTSUPP)
         if description.connection is not None or description.listener is not None:
             raise fail(errno.EINVAL)
+
+
+def set_key(description: "StreamDescription", value: int | bytes) -> None:
+    """TCP_FASTOPEN_KEY: one key of 16 bytes, or the new one and the old."""
+    if isinstance(value, int) or len(value) not in (KEY_BYTES, 2 * KEY_BYTES):
+        raise fail(errno.EINVAL)
+    keys = [value[i : i + KEY_BYTES] for i in range(0, len(value), KEY_BYTES)]
+    description.fastopen_keys = keys
+    if description.listener is not None:
+        description.listener.fastopen_keys = list(keys)
+
+
+def get_key(description: "StreamDescription") -> bytes:
+    """The keys in force for this socket."""
+    return b"".join(description.fastopen_keys or description.host.tcp.env.fastopen.keys())

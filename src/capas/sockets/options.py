@@ -152,6 +152,7 @@ for _constant, _linux, _option in (
     ("TCP_USER_TIMEOUT", 18, Option("user_timeout", INT, types=STREAM)),
     ("TCP_FASTOPEN", 23, Option("fastopen", INT, types=STREAM)),
     ("TCP_FASTOPEN_CONNECT", 30, Option("fastopen_connect", types=STREAM)),
+    ("TCP_FASTOPEN_KEY", 33, Option("fastopen_key", SPECIAL, types=STREAM)),
     ("TCP_FASTOPEN_NO_COOKIE", 34, Option("fastopen_no_cookie", types=STREAM)),
     # FreeBSD's, by numbers of our own where this Python has none
     ("TCP_NOOPT", 0x10008, Option("no_options", types=STREAM)),

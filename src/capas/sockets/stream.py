@@ -68,6 +68,7 @@ class StreamDescription(Description):
         self.binding: Binding | None = None
         self._scope: int = 0
         self.connecting: bool = False
+        self.fastopen_keys: list[bytes] = []
         self.deferred: Address | None = None  # TCP_FASTOPEN_CONNECT: connect with the first data
         self._congestion: str = ""
         self._tcp: TcpLayer = host.tcp  # a restarted host has another one
@@ -122,6 +123,7 @@ class StreamDescription(Description):
             apply_listener(listener, name, value)
         if self._congestion:
             listener.congestion = self._congestion
+        listener.fastopen_keys = list(self.fastopen_keys)
         self.exchange(listener.endpoint)
 
     def accept(self) -> "StreamDescription | None":
@@ -346,10 +348,15 @@ class StreamDescription(Description):
             return connection.path.mtu
         if name == "ip_options":
             return b""
+        if name == "fastopen_key":
+            return fastopen.get_key(self)
         return super().get_special(name)
 
     def set_special(self, name: str, value: int | bytes) -> None:
         """TCP_CONGESTION by name (ENOENT if unknown)."""
+        if name == "fastopen_key":
+            fastopen.set_key(self, value)
+            return
         if name != "congestion" or isinstance(value, int):
             super().set_special(name, value)
             return

@@ -27,7 +27,7 @@ ALL_LISTENERS: Final = 0x400  # without TCP_FASTOPEN
 
 OPTION_SPACE: Final = 40  # bytes kept free of data for options of middleboxes
 _ENTRIES: Final = 1024  # servers remembered, the least recently used go first
-_KEY_BYTES: Final = 16
+KEY_BYTES: Final = 16
 
 
 @final
@@ -82,7 +82,7 @@ class FastOpenHost:
 
     def __init__(self, config: "HostConfig", rng: Rng) -> None:
         self.config: HostConfig = config
-        self._default_key: bytes = rng.bytes(_KEY_BYTES)
+        self._default_key: bytes = rng.bytes(KEY_BYTES)
         self.servers: OrderedDict[bytes, ServerMemory] = OrderedDict()
 
     # -- server -----------------------------------------------------------------------------------
@@ -113,7 +113,7 @@ class FastOpenHost:
         if cookie is None:
             return
         fast.experimental = seg.cookie_experimental
-        keys = self.keys()
+        keys = listener.fastopen_keys or self.keys()
         good = [self.make(key, remote, local) for key in keys]
         if cookie and cookie in good:
             fast.early = True
@@ -189,4 +189,4 @@ def _key(text: str) -> bytes:
     """A key as written in Linux's sysctl: four words, each stored little-endian."""
     words = text.strip().split("-")
     raw = bytes.fromhex("".join(words))
-    return b"".join(raw[i : i + 4][::-1] for i in range(0, _KEY_BYTES, 4))
+    return b"".join(raw[i : i + 4][::-1] for i in range(0, KEY_BYTES, 4))

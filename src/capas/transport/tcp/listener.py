@@ -39,6 +39,7 @@ class TcpListener:
         "congestion",
         "endpoint",
         "env",
+        "fastopen_keys",
         "fastopen_no_cookie",
         "fastopen_queue",
         "options",
@@ -61,6 +62,7 @@ class TcpListener:
         self.closed: bool = False
         self.fastopen_queue: int = 0  # TCP_FASTOPEN: early children at a time
         self.fastopen_no_cookie: bool = False  # TCP_FASTOPEN_NO_COOKIE
+        self.fastopen_keys: list[bytes] = []  # TCP_FASTOPEN_KEY, [] the host's
 
     @property
     def address(self) -> bytes:
