@@ -10,13 +10,20 @@ import pytest
 from capas.conformance import ast, suite
 from capas.conformance.ast import Event, Script
 from capas.conformance.errors import Failed
-from capas.conformance.parser import parse
 from capas.conformance.runner import run
-from capas.conformance.settings import versions
 from capas.host.profiles import PROFILES
 
 SCRIPTS = Path(__file__).parent / "scripts"
-NAMES = ("client", "freebsd", "icmp", "loss", "server", "timeout")
+NAMES = (
+    "client",
+    "fastopen-client",
+    "fastopen-server",
+    "freebsd",
+    "icmp",
+    "loss",
+    "server",
+    "timeout",
+)
 
 
 def profile_of(name: str) -> str:
@@ -29,9 +36,11 @@ def test_script_passes_over_every_ip_version(name: str) -> None:
     assert (verdict.verdict, verdict.reason, verdict.seen) == (suite.PASS, "", "")
 
 
-def load(name: str) -> Script:
+def load(name: str) -> tuple[str, Script]:
+    """The first IP version of a script, and the script for it."""
     path = SCRIPTS / f"{name}.pkt"
-    return parse(str(path), path.read_text("utf-8"), suite._DEFINED[profile_of(name)])
+    scripts = suite.parse_versions(str(path), path.read_text("utf-8"), profile_of(name))
+    return next(iter(scripts.items()))
 
 
 def mutants(script: Script) -> Iterator[tuple[str, Script]]:
@@ -108,6 +117,12 @@ def wrong_packets(body: ast.TcpPacket) -> Iterator[tuple[str, ast.TcpPacket]]:
                 tuple(v + (j == k) for j, v in enumerate(option.values))
                 for k in range(len(option.values))
             ]
+        if option.data:
+            other = replace(option, data=bytes((option.data[0] ^ 1,)) + option.data[1:])
+            yield (
+                "cookie",
+                replace(body, options=(*body.options[:i], other, *body.options[i + 1 :])),
+            )
         for values in wrong:
             if option.kind == "TS" and "." not in body.flags:
                 continue  # nothing to echo yet
@@ -117,8 +132,7 @@ def wrong_packets(body: ast.TcpPacket) -> Iterator[tuple[str, ast.TcpPacket]]:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_no_wrong_field_passes(name: str) -> None:
-    script = load(name)
-    version = versions(script, profile_of(name) == "linux")[0]
+    version, script = load(name)
     survivors = []
     count = 0
     for what, mutant in mutants(script):
@@ -133,7 +147,7 @@ def test_no_wrong_field_passes(name: str) -> None:
 
 
 def test_timestamp_values_are_checked_when_a_tick_is_given() -> None:
-    script = load("server")
+    _, script = load("server")
     for index, event in enumerate(script.events):
         body = getattr(event.action, "body", None)
         if isinstance(body, ast.TcpPacket) and "F" in body.flags and not event.action.inbound:

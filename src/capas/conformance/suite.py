@@ -80,7 +80,7 @@ def check(
     except OSError as error:
         return Verdict(name, ERROR, f"cannot be read: {error.strerror}", category)
     try:
-        scripts = _parse_versions(name, text, profile, defines)
+        scripts = parse_versions(name, text, profile, defines)
     except ScriptError as error:
         return Verdict(name, ERROR, str(error), category, line=error.line)
     except NotApplicable as error:
@@ -111,8 +111,8 @@ def check(
     return result
 
 
-def _parse_versions(
-    name: str, text: str, profile: str, defines: dict[str, str] | None
+def parse_versions(
+    name: str, text: str, profile: str, defines: dict[str, str] | None = None
 ) -> dict[str, Script]:
     """The script for each IP version it is meant for, with that version's definitions."""
     defined = _DEFINED[profile]
