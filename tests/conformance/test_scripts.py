@@ -253,3 +253,13 @@ def test_captures_are_written(tmp_path: Path) -> None:
         "scripts-server-ipv6.pcapng",
     ]
     assert all(path.stat().st_size > 1000 for path in tmp_path.iterdir())
+
+
+def test_missing_defaults_have_a_substitute(tmp_path: Path) -> None:
+    text = (
+        "`../common/defaults.sh`\n" + PREFIX + "+0 fcntl(3, F_SETFL, O_RDWR|O_NONBLOCK) = 0\n"
+        "+0 connect(3, ..., ...) = -1 EINPROGRESS (x)\n"
+        "+0 > S 0:0(0) <mss 1460,sackOK,TS val 1 ecr 0,nop,wscale 8>\n"
+    )
+    assert check_text(tmp_path, text).verdict == suite.PASS
+    assert check_text(tmp_path, text.replace("defaults", "others")).verdict == suite.NOT_APPLICABLE
