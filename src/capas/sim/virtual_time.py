@@ -59,6 +59,8 @@ _real_localtime: Final = time.localtime
 _real_ctime: Final = time.ctime
 _real_asctime: Final = time.asctime
 _real_strftime: Final = time.strftime
+_real_gettime_ns: Final = getattr(time, "clock_gettime_ns", None)
+_real_gettime: Final = getattr(time, "clock_gettime", None)
 
 
 def current() -> TimeSource | None:
@@ -200,6 +202,9 @@ _STAND_INS: Final[list[tuple[ModuleType, str, Any, Any]]] = [
     (time, "asctime", _real_asctime, _asctime),
     (time, "strftime", _real_strftime, _strftime),
 ]
+if _real_gettime is not None:  # not on Windows
+    _STAND_INS.append((time, "clock_gettime", _real_gettime, _clock_gettime))
+    _STAND_INS.append((time, "clock_gettime_ns", _real_gettime_ns, _clock_gettime_ns))
 
 #: Modules that measure real waiting, or must not notice: by name, with all below them.
 _LEFT_ALONE: Final = (
