@@ -167,7 +167,7 @@ class CapasEventLoop(asyncio.SelectorEventLoop):
 
     def _write_to_self(self) -> None:
         self._loop_selector.wake()
-        if not self.driver.virtual:
+        if not self.driver.virtual or self.driver.asleep:
             super()._write_to_self()  # type: ignore[misc]
 
 

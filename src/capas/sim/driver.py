@@ -28,6 +28,7 @@ EPOCH: Final = 1_767_225_600 * SECOND
 _STILL_TURNS: Final = 128  # turns of an event loop at one instant before time goes on
 _STILL_READS: Final = 4096  # readings of the clock at one instant before time goes on
 _STILL_KICKS: Final = 4096  # calls into the stack at one instant before a program takes time
+_PATIENCE: Final = 16  # times that a blocking call inside a loop lets others go first
 _POLL_EVERY: Final = 64  # turns between looks at genuine descriptors
 
 virtual_time.add_stand_ins(threads.stand_ins())
@@ -51,6 +52,8 @@ class SimDriver(Driver):
         self._turns: int = 0  # of an event loop, at the instant ``_turn_time``
         self._turn_time: int = -1
         self._polls: int = 0
+        self._outside_until: float = 0.0  # of the stopwatch: an answer from outside is awaited
+        self._outside_from: float = 0.0  # s that virtual time was ahead of the stopwatch then
         self._reads: int = 0
         self._read_time: int = -1
         self._tasks: dict[str, WeakSet[asyncio.Task[Any]]] = {}  # by name of host
@@ -75,7 +78,7 @@ class SimDriver(Driver):
             self._reads = 0
         self._reads += 1
         if self._reads > _STILL_READS:
-            if self.engine.current is not None:
+            if self.engine.current is not None and not self.in_loop():
                 self.sleep(clock.time + STEP)
             else:
                 clock.time += STEP
@@ -107,7 +110,9 @@ class SimDriver(Driver):
             self._kick_time = clock.time
             self._kicks = 0
         self._kicks += 1
-        if self._kicks > _STILL_KICKS and self.engine.current is not None:
+        if self._kicks <= _STILL_KICKS or self.engine.current is None:
+            return
+        if not self.in_loop():
             self.sleep(clock.time + STEP)
 
     def wait(self, endpoint: Endpoint, mask: int, deadline: int) -> int:
@@ -140,6 +145,8 @@ class SimDriver(Driver):
     ) -> None:
         """Block this thread; ``endpoint`` tells a waiting process when to look again."""
         if self.in_loop():
+            if self._ready_now(ready):
+                return
             raise BlockingInLoopError(
                 f"a blocking call ({what}) inside a running event loop would stop the virtual time"
                 " that it waits for: use the loop's own calls, or asyncio.to_thread"
@@ -160,6 +167,22 @@ class SimDriver(Driver):
             process.block(deadline, what, ready)
         finally:
             blocked.remove(endpoint, process)
+
+    def _ready_now(self, ready: Callable[[], bool]) -> bool:
+        """Whether what a blocking call inside a loop waits for comes without time going on."""
+        engine = self.engine
+        self._prepare()
+        process = engine.current
+        if process is None:
+            while not ready() and engine.step(engine.clock.time):
+                pass
+        else:
+            for _ in range(_PATIENCE):
+                if ready():
+                    break
+                process.make_runnable()
+                process.park()
+        return ready()
 
     def turn(self, deadline: int) -> None:
         """Let the world run until something concerns an event loop."""
@@ -207,9 +230,37 @@ class SimDriver(Driver):
             if engine.woken:
                 break
 
+    def expect(self, seconds: float) -> None:
+        """Until a genuine descriptor is ready, for so long at most, time goes as real time does."""
+        begin = virtual_time.stopwatch()
+        self._outside_until = begin + seconds
+        self._outside_from = self.engine.clock.time / SECOND - begin
+
+    def _await_outside(self, deadline: int) -> None:
+        """One step towards ``deadline`` in real time, as `expect` said."""
+        engine = self.engine
+        while not engine.woken and engine.step(engine.clock.time):
+            pass
+        now = virtual_time.stopwatch()
+        patience = self._outside_until - now
+        if patience <= 0:
+            self._outside_until = 0.0
+        if patience <= 0 or engine.woken:
+            return
+        due = min(engine.scheduler.next_deadline(), deadline)
+        early = due / SECOND - self._outside_from - now
+        if early > 0:
+            self._poll(min(early, patience))
+        elif not engine.step(due):
+            engine.clock.time = max(engine.clock.time, due)
+            engine.wake()
+
     def _turn_until(self, deadline: int) -> None:
         engine = self.engine
         while not engine.woken:
+            if self._outside_until:
+                self._await_outside(deadline)
+                continue
             if not engine.step(deadline):
                 if deadline != NEVER:
                     engine.clock.time = max(engine.clock.time, deadline)
@@ -244,10 +295,15 @@ class SimDriver(Driver):
         selector = self.real_selector
         if selector is None or (timeout is None and len(selector.get_map()) < 2):
             return False
-        if selector.select(timeout):
-            self.engine.wake()
-            return True
-        return False
+        if timeout is None:
+            self.asleep = True  # from here on who wakes us writes to the self-pipe
+        try:
+            if not self.engine.woken and not selector.select(timeout):
+                return False
+        finally:
+            self.asleep = False
+        self.engine.wake()
+        return True
 
     def wake(self) -> None:
         """Make the turn under way return."""

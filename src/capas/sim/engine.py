@@ -213,6 +213,8 @@ class Engine:
         try:
             while stop is None or not stop():
                 if not self.step(deadline):
+                    if stop is not None and stop():  # what was touched has settled
+                        return True
                     if deadline == NEVER:
                         return False
                     self.clock.time = max(self.clock.time, deadline)

@@ -10,6 +10,7 @@ Only one thread of a world runs at any moment, so these locks are plain attribut
 """
 
 import _thread
+import contextlib
 import queue
 import sys
 import threading
@@ -262,7 +263,12 @@ def _start(function: Callable[..., object], args: Any = (), kwargs: Any = None, 
     if thread is not None:
         _prepare(world, thread)
     name = thread.name if thread is not None else getattr(function, "__name__", "thread")
-    _launch(world, lambda: function(*args, **(kwargs or {})), name)
+
+    def run() -> None:
+        with contextlib.suppress(SystemExit):  # `_thread.exit`
+            function(*args, **(kwargs or {}))
+
+    _launch(world, run, name)
     return 0
 
 

@@ -69,6 +69,10 @@ class Driver(ABC):
     #: virtual driver polls it without waiting, and waits on it only when nothing else is left.
     real_selector: selectors.BaseSelector | None = None
 
+    #: Whether it sleeps in ``real_selector`` until a genuine descriptor is ready: to wake it takes
+    #: a byte in a self-pipe, also where time is virtual.
+    asleep: bool = False
+
     @cached_property
     def lock(self) -> AbstractContextManager[Any]:
         """Held around every call into a host's stack; reentrant.  Nothing where one thread runs."""
@@ -137,6 +141,12 @@ class Driver(ABC):
 
     def started(self, host: Host, task: "asyncio.Task[Any]") -> None:  # noqa: B027 - as above
         """An event loop began ``task`` on ``host``; it should end with the host."""
+
+    def expect(self, seconds: float) -> None:  # noqa: B027 - real time goes on by itself
+        """A genuine descriptor is likely to become ready within so much real time.
+
+        Virtual time goes no faster than real time until then.
+        """
 
     def new_event_loop(self) -> "asyncio.AbstractEventLoop | None":
         """What ``asyncio.new_event_loop`` is for programs of its hosts; None: the genuine one."""

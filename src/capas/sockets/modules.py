@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import Any, Final, final
 
+from capas.host.host import Host
 from capas.sockets import polling, resolver, tls
 from capas.sockets.current import current_host, require_host
 from capas.sockets.driver import VIRTUAL_FD, Descriptors, driver_of
@@ -83,6 +84,11 @@ def _dispatch(real: Callable[..., Any], ours: Callable[..., Any]) -> Callable[..
     call.__name__ = call.__qualname__ = getattr(real, "__name__", "call")
     call.__doc__ = real.__doc__
     return call
+
+
+def _sethostname(host: Host, name: Any) -> None:
+    """A host keeps the name that its world knows it by."""
+    raise fail(errno.EPERM)
 
 
 def _socketpair(real: Callable[..., Any]) -> Callable[..., Any]:
@@ -185,6 +191,7 @@ def _stand_ins() -> list[tuple[Any, str, Any]]:
         (socket, "gethostbyname_ex", _dispatch(socket.gethostbyname_ex, resolver.gethostbyname_ex)),
         (socket, "gethostbyaddr", _dispatch(socket.gethostbyaddr, resolver.gethostbyaddr)),
         (socket, "gethostname", _dispatch(socket.gethostname, lambda host: host.name)),
+        (socket, "sethostname", _dispatch(socket.sethostname, _sethostname)),
         (socket, "socketpair", _socketpair(socket.socketpair)),
         (socket, "dup", _dup(socket.dup)),
         (socket, "close", _close(socket.close)),
