@@ -21,6 +21,7 @@ COMMANDS: Final = {
     "dig": ("dig", "Ask a name server through a host on a TAP or TUN."),
     "services": ("ports", "The registry of well-known ports."),
     "bench": ("bench", "How fast, beside what one would use instead; in one run."),
+    "sweep": ("sweep", "A test under many seeds, over processes or a Dask cluster."),
     "conformance": ("conformance", "packetdrill scripts against this stack, in virtual time."),
 }
 

@@ -145,6 +145,9 @@ class Internet(FaultLog):
         self.plan = None
         self.open()
 
+    def __repr__(self) -> str:
+        return f"<Internet seed {self.seed}>"
+
     def __enter__(self) -> "Internet":
         return self.open()
 

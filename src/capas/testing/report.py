@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from capas.base.clock import NEVER
+from capas.base.events import Decision
 from capas.testing.dissect import Names, Row
-from capas.testing.tracks import Decision, Hop
+from capas.testing.tracks import Hop
 
 if TYPE_CHECKING:
     from capas.testing.faultlog import Mark

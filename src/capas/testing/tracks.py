@@ -8,9 +8,9 @@ Times are ns of the world.
 """
 
 from collections import OrderedDict, deque
-from typing import TYPE_CHECKING, Final, NamedTuple, final
+from typing import TYPE_CHECKING, Final, final
 
-from capas.base.events import Tracer
+from capas.base.events import Decision, DecisionLog
 from capas.base.frame import Frame
 from capas.host.host import Host
 from capas.link.interface import Interface
@@ -46,39 +46,6 @@ class Hop:
         return sum(packets for _, _, packets in self.arrivals)
 
 
-class Decision(NamedTuple):
-    """Something a host decided or dropped."""
-
-    time: int
-    host: str
-    event: str
-    text: str
-
-
-@final
-class _Decisions:
-    """The tracer of one host; hands on to the tracer that was there before."""
-
-    __slots__ = ("_host", "_next", "_tracks")
-
-    def __init__(self, host: str, tracks: "Tracks", then: Tracer | None) -> None:
-        self._host: str = host
-        self._tracks: Tracks = tracks
-        self._next: Tracer | None = then
-
-    def dropped(self, now: int, counter: str, clause: str) -> None:
-        """Record the drop."""
-        self._tracks.decisions.append(Decision(now, self._host, counter, f"dropped, {clause}"))
-        if self._next is not None:
-            self._next.dropped(now, counter, clause)
-
-    def decided(self, now: int, event: str, text: str) -> None:
-        """Record the decision."""
-        self._tracks.decisions.append(Decision(now, self._host, event, text))
-        if self._next is not None:
-            self._next.decided(now, event, text)
-
-
 @final
 class _Tap:
     """The tap of one interface of a host."""
@@ -111,7 +78,7 @@ class Tracks:
     def add_host(self, host: Host) -> None:
         """Follow a host and the interfaces it has."""
         self.hosts[host.name] = None
-        host.set_trace(_Decisions(host.name, self, host.trace))
+        host.set_trace(DecisionLog(host.name, self.decisions, host.trace))
         for interface in host.interfaces:
             self.add_interface(host, interface)
 
