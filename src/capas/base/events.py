@@ -5,7 +5,8 @@ Every drop has a counter named ``<layer>.<reason>``.  Every decision worth telli
 `Tracer`, if one is there; the guard ``if trace is not None`` keeps the price at one attribute test.
 """
 
-from typing import Protocol, final
+from collections.abc import MutableSequence
+from typing import NamedTuple, Protocol, final
 
 
 @final
@@ -41,3 +42,38 @@ class Tracer(Protocol):
 
         It concerns the next frame the host sends, if any.
         """
+
+
+class Decision(NamedTuple):
+    """Something a host decided or dropped."""
+
+    time: int  # ns
+    host: str
+    event: str  # of a drop: its counter
+    text: str
+
+
+@final
+class DecisionLog:
+    """A tracer that keeps what it hears, and hands it on to the tracer that was there before."""
+
+    __slots__ = ("_decisions", "_host", "_then")
+
+    def __init__(
+        self, host: str, decisions: MutableSequence[Decision], then: Tracer | None
+    ) -> None:
+        self._host: str = host
+        self._decisions: MutableSequence[Decision] = decisions
+        self._then: Tracer | None = then
+
+    def dropped(self, now: int, counter: str, clause: str) -> None:
+        """Record the drop."""
+        self._decisions.append(Decision(now, self._host, counter, f"dropped, {clause}"))
+        if self._then is not None:
+            self._then.dropped(now, counter, clause)
+
+    def decided(self, now: int, event: str, text: str) -> None:
+        """Record the decision."""
+        self._decisions.append(Decision(now, self._host, event, text))
+        if self._then is not None:
+            self._then.decided(now, event, text)

@@ -12,8 +12,9 @@ from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple, final
 
 from capas.base.clock import NEVER
+from capas.base.events import Decision
 from capas.base.seq import diff
-from capas.cli.observe import TCP, Decision, Sight
+from capas.cli.observe import TCP, Sight
 from capas.wire.address import text
 from capas.wire.tcp import ACK, FIN, RST, SYN, Segment
 

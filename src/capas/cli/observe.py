@@ -8,6 +8,7 @@ the world, sizes bytes; ``packets`` counts wire packets, of which a super-frame 
 
 from typing import Final, NamedTuple, final
 
+from capas.base.events import Decision, DecisionLog
 from capas.base.frame import Frame
 from capas.host.host import Host
 from capas.link.interface import Interface
@@ -48,15 +49,6 @@ class Sight(NamedTuple):
         if self.segment is None or not self.piece:
             return 1
         return max(1, -(-self.segment.length // self.piece))
-
-
-class Decision(NamedTuple):
-    """Something a host decided or dropped, as its tracer was told."""
-
-    time: int
-    host: str
-    event: str
-    text: str
 
 
 _ICMP_NAMES: Final = {
@@ -150,30 +142,6 @@ class _Tap:
 
 
 @final
-class _Decisions:
-    """The tracer of one host; hands on to the tracer that was there before."""
-
-    __slots__ = ("_host", "_list", "_next")
-
-    def __init__(self, host: Host, decisions: list[Decision]) -> None:
-        self._host = host.name
-        self._list = decisions
-        self._next = host.trace
-
-    def dropped(self, now: int, counter: str, clause: str) -> None:
-        """Record the drop."""
-        self._list.append(Decision(now, self._host, counter, f"dropped, {clause}"))
-        if self._next is not None:
-            self._next.dropped(now, counter, clause)
-
-    def decided(self, now: int, event: str, text: str) -> None:
-        """Record the decision."""
-        self._list.append(Decision(now, self._host, event, text))
-        if self._next is not None:
-            self._next.decided(now, event, text)
-
-
-@final
 class Recorder:
     """Everything seen and decided, in the order it happened."""
 
@@ -188,7 +156,7 @@ class Recorder:
         for interface in host.interfaces:
             if interface.link.caps.medium is not Medium.LOOPBACK:
                 interface.taps.append(_Tap(host.name, self.sights))
-        host.set_trace(_Decisions(host, self.decisions))
+        host.set_trace(DecisionLog(host.name, self.decisions, host.trace))
 
     def owners(self) -> dict[bytes, str]:
         """The name of the host that has each address."""
