@@ -639,3 +639,47 @@ def test_pure_acks_and_fins_without_data_are_not_capable() -> None:
     peer.drain()
     script.shutdown(c)
     assert peer.expect(FIN | ACK).ecn == 0
+
+
+# -- F-RTO -------------------------------------------------------------------------------------
+
+
+@pytest.mark.rfc("5682", "3.1", "step 3.b")
+@pytest.mark.parametrize("frto", [True, False])
+def test_frto_tells_a_delay_from_a_loss_without_timestamps(frto: bool) -> None:
+    script, c, peer = flight(tcp_frto=frto)
+    script.run(c.rtt.rto)
+    assert sent(peer)[0] == 0
+    script.run(RTT)
+    peer.send(ACK, ack=at(1))  # of the original or of the repeat: nobody knows
+    script.run(RTT // 2)
+    peer.send(ACK, ack=at(5))  # segments that were not all repeated: the path was only slow
+    assert script.counter("tcp.undo") == int(frto)
+    if frto:
+        assert c.cc.cwnd >= 10 * MSS
+        assert c.recovery.phase == recovery.OPEN
+
+
+@pytest.mark.rfc("5682", "3.1")
+def test_frto_believes_a_loss() -> None:
+    script, c, peer = flight()
+    script.run(c.rtt.rto)
+    assert sent(peer)[0] == 0
+    script.run(RTT)
+    peer.send(ACK, ack=at(1))
+    script.run(RTT)
+    peer.send(ACK, ack=at(3))  # exactly what was repeated
+    assert script.counter("tcp.undo") == 0
+    assert c.cc.ssthresh == 5 * MSS
+
+
+@pytest.mark.rfc("5682", "3.1")
+@pytest.mark.rfc("2018", "8")
+def test_frto_trusts_no_peer_that_reneged() -> None:
+    script, _c, peer = flight()
+    peer.send(ACK, ack=1, sack=(block(1, 2),))
+    peer.send(ACK, ack=at(1))
+    peer.drain()
+    script.run(3 * SECOND)
+    peer.send(ACK, ack=at(6))
+    assert script.counter("tcp.undo") == 0

@@ -59,11 +59,12 @@ def acknowledged(c: "TcpConnection", seg: Segment, now: int) -> None:
     duplicate = not advanced and _duplicate(c, seg, tx.snd_wnd != prior_wnd)
     if tx.snd_nxt > prior_una or outcome.delivered or dsack:
         # What a duplicate is answered with echoes an older segment (RFC 7323 §5.3 R2): no sample.
+        original = outcome.first_sent
         _sample_rtt(c, seg, advanced and not dsack, now)
         if c.config.tcp_rack and c.neg.sack_ok:
             rack.update(c, seg.ts_ecr, now, dsack)
             rack.probe_acknowledged(c, ack, dsack, duplicate, now)
-        recovery.consider_undo(c, seg.ts_ecr if c.neg.ts_ok else -1, advanced, now)
+        recovery.consider_undo(c, seg.ts_ecr if c.neg.ts_ok else -1, original, advanced, now)
         if c.neg.ecn_ok and seg.flags & ECE and advanced:
             recovery.congestion_echo(c, now)
         recovery.detect(c, now, advanced)

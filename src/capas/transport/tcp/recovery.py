@@ -46,6 +46,7 @@ class Recovery:
         "dsack_seen",
         "dup_acks",
         "episodes",
+        "frto_before",
         "phase",
         "point",
         "prr_delivered",
@@ -75,6 +76,7 @@ class Recovery:
         self.dsack_seen: bool = False  # a D-SACK came in this episode
         self.episodes: int = 0
         self.timeouts: int = 0  # consecutive, without progress
+        self.frto_before: int = -1  # ns, when the timeout fired that F-RTO is to judge
 
     def begin(self, phase: int, snd_una: int, snd_nxt: int, in_flight: int, retrans: int) -> None:
         """Enter ``phase`` with everything up to ``snd_nxt`` outstanding.
@@ -230,7 +232,8 @@ def timeout(c: "TcpConnection", now: int) -> None:
     before = c.cc.cwnd
     old_rto = c.rtt.rto
     first = board.first()
-    if first is not None and first.flags & SACKED:
+    reneged = first is not None and first.flags & SACKED != 0
+    if reneged:
         # The peer gave up what it had SACKed: it reneged (RFC 2018 §8).
         board.forget_sacks()
         c.counters.add("tcp.sack_reneging")
@@ -241,6 +244,9 @@ def timeout(c: "TcpConnection", now: int) -> None:
     rec.timeouts += 1
     if rec.phase != LOSS or tx.snd_una >= rec.point:
         rec.begin(LOSS, tx.snd_una, tx.snd_nxt, tx.snd_nxt - tx.snd_una, c.board.retrans)
+        rec.frto_before = now
+    if reneged:
+        rec.frto_before = -1  # what it SACKed before proves nothing now
     rec.phase = LOSS
     rec.dup_acks = 0
     rec.reno_sacked = 0
@@ -255,8 +261,12 @@ def timeout(c: "TcpConnection", now: int) -> None:
         )
 
 
-def consider_undo(c: "TcpConnection", ts_ecr: int, advanced: bool, now: int) -> None:
-    """The reduction was spurious: the original arrived (Eifel), or every copy was a duplicate."""
+def consider_undo(c: "TcpConnection", ts_ecr: int, original: int, advanced: bool, now: int) -> None:
+    """The reduction was spurious: an original arrived, or every copy was a duplicate.
+
+    Eifel tells originals by their timestamps (RFC 3522); F-RTO by what was never repeated and left
+    before the timeout (RFC 5682 §3.1 step 3.b): ``original`` is its send time, -1: none.
+    """
     rec = c.recovery
     if rec.undo_una < 0 or rec.phase < RECOVERY:
         return
@@ -266,6 +276,12 @@ def consider_undo(c: "TcpConnection", ts_ecr: int, advanced: bool, now: int) -> 
         copied = first is not None and first.flags & EVER_RETRANS != 0
         older = ((ts_ecr - rec.retrans_stamp) & M32) >= 0x80000000
         spurious = spurious or (older and (copied or rec.phase == LOSS or c.board.lost > 0))
+    if rec.phase == LOSS and c.config.tcp_frto and c.neg.sack_ok and not spurious:
+        spurious = 0 <= original < rec.frto_before
+        if spurious:
+            # What RACK took for the repeats' arrival was the originals'.
+            c.rack.xmit_ts, c.rack.end_seq = original, c.tx.snd_una
+            c.rack.rtt = now - original
     if not spurious:
         return
     c.board.unmark_all()
