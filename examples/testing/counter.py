@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A counter kept by three hosts that agree by Raft (PySyncObj, unmodified, on the hosts' sockets).
 
-`Counter.read_log` sends reads through the log like everything else.  `Counter.read_here` has the bug:
-a leader answers from its own copy, also when the others, on the far side of a partition, have chosen
-a new leader and counted on without it.
+`Counter.read_log` sends reads through the log like everything else.  `Counter.read_here` has the
+bug: a leader answers from its own copy, also when the others, on the far side of a partition, have
+chosen a new leader and counted on without it.
 """
 
 import random

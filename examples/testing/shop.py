@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A shop that takes orders over HTTP, and clients that try again when the network fails them.
 
-`order_hastily` has the bug: when the *answer* is late or lost, the order was booked all the same, and
-the next try books it a second time.  `order` names each order, so that the shop knows it again.
+`order_hastily` has the bug: when the *answer* is late or lost, the order was booked all the same,
+and the next try books it a second time.  `order` names each order: the shop knows it again.
 """
 
 import asyncio

@@ -19,6 +19,7 @@ from capas.testing import sweep as sweeping
 from capas.testing.sweep import Outcome, Sweep
 
 _SHOWN = 50  # failures in the table
+_CHUNK = 10  # seeds at least for one process: starting it takes as long as some runs
 
 
 @click.command("sweep", context_settings={"ignore_unknown_options": True})
@@ -69,7 +70,7 @@ def command(
     if len(seeds) < runs and not as_json:
         click.echo(f"{runs - len(seeds)} of {runs} runs are known from before")
     try:
-        size = chunk or max(1, min(50, len(seeds) // (4 * count) or 1))
+        size = chunk or max(_CHUNK, min(5 * _CHUNK, len(seeds) // (4 * count)))
         sweeping.run(
             sweep,
             seeds,

@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -121,7 +122,7 @@ def run_chunk(
         return [one._asdict() for one in found if one is not None]
 
 
-# -- executors --------------------------------------------------------------------------------------
+# -- executors ------------------------------------------------------------------------------------
 
 
 def local(workers: int) -> tuple[Callable[..., Future[Any]], Callable[[], None]]:
@@ -133,12 +134,12 @@ def local(workers: int) -> tuple[Callable[..., Future[Any]], Callable[[], None]]
 def dask(address: str) -> tuple[Callable[..., Any], Callable[[], None]]:
     """(submit, close) for a Dask cluster, whose workers have the project installed."""
     try:
-        from distributed import Client
+        distributed = import_module("distributed")
     except ModuleNotFoundError:
         raise ConfigurationError(
             "--on dask://... needs the package distributed: pip install distributed"
         ) from None
-    client = Client(address)
+    client = distributed.Client(address)
     executor = client.get_executor(pure=False)
     return executor.submit, client.close
 
@@ -172,7 +173,7 @@ def run(
             future.cancel()
 
 
-# -- in the process of a chunk ----------------------------------------------------------------------
+# -- in the process of a chunk --------------------------------------------------------------------
 
 
 def pytest_runtest_logreport(report: Any) -> None:

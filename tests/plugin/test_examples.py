@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The worked examples: green as they are, and each bug is found when it is put back."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[2] / "examples" / "testing"
+
+
+def run(tmp_path, *arguments):
+    entries = os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    command = [
+        *(sys.executable, "-m", "pytest", "-q", "-pno:cacheprovider", "-pcapas.pytest_plugin"),
+        *("-p_hypothesis_pytestplugin", f"--capas-pcap-dir={tmp_path}", *arguments),
+    ]
+    done = subprocess.run(
+        command, cwd=EXAMPLES, env=entries, capture_output=True, text=True, check=False
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_green_as_they_are(tmp_path):
+    pytest.importorskip("pysyncobj")
+    code, text = run(tmp_path, ".")
+    assert code == 0, text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "options", "words"),
+    [
+        ("test_shop.py", [], "['a book', 'a book'] == ['a book']"),
+        ("test_pool.py", ["--capas-runs=200", "-x"], "Error"),
+        ("test_counter.py", ["--capas-runs=200", "-x"], "was acknowledged"),
+    ],
+)
+def test_each_bug_is_found_within_200_runs(tmp_path, name, options, words):
+    if name == "test_counter.py":
+        pytest.importorskip("pysyncobj")
+    code, text = run(tmp_path, name, "--put-bugs-back", *options)
+    assert code == 1, text
+    assert words in text
+    assert "--capas-replay=" in text
+    assert list(tmp_path.glob("*.pcapng"))
+    assert list(tmp_path.glob("*.html"))

@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The fixture `internet`, the options, and what a failure leaves, seen from outside."""
+
+import re
+import shlex
+
+import pytest
+
+PASSING = """
+def test_plain(pair, internet):
+    assert pair[0].run(ask()) == b"hello"
+    assert internet.now == pytest.approx(0.1)
+
+async def test_async(pair):
+    assert await pair[0].run(ask()) == b"hello"
+
+@pytest.fixture
+async def connection(pair):
+    with pair[0]:
+        reader, writer = await asyncio.open_connection("server", 7)
+    yield reader, writer
+    writer.close()
+
+async def test_async_fixture(connection):
+    connection[1].write(b"x")
+    assert await connection[0].read(10) == b"x"
+
+class TestMethods:
+    async def test_method(self, pair):
+        assert await pair[0].run(ask()) == b"hello"
+
+@pytest.mark.internet
+def test_marker_alone():
+    assert time.monotonic() == 0
+
+def test_blocking_code(pair, internet):
+    def program():
+        with socket.create_connection(("server", 7)) as sock:
+            sock.sendall(b"hi")
+            time.sleep(3600)
+            return sock.recv(10), time.monotonic()
+    data, now = pair[0].thread(program).result()
+    assert data == b"hi" and now > 3600
+
+def test_time_is_the_worlds(internet):
+    before = time.time(), datetime.datetime.now(), time.monotonic(), uuid.uuid4()
+    time.sleep(86400)
+    assert time.time() - before[0] == 86400 == time.monotonic() - before[2]
+    assert (datetime.datetime.now() - before[1]).days == 1
+
+def test_time_is_given_back():
+    assert time.monotonic is not None and time.time() > 1.7e9
+    assert time.time.__module__ == "time"
+"""
+
+
+def test_plain_and_async_tests_without_another_plugin(inner):
+    done = inner(PASSING)
+    assert done.code == 0, done.text
+    assert "8 passed" in done.text
+
+
+@pytest.mark.parametrize(
+    ("plugin", "mark", "options"),
+    [
+        ("pytest_asyncio.plugin", "asyncio", ["--asyncio-mode=strict"]),
+        ("anyio.pytest_plugin", "anyio", []),
+    ],
+)
+def test_beside_plugins_for_asyncio(inner, plugin, mark, options):
+    pytest.importorskip(plugin.partition(".")[0])
+    source = PASSING.replace("async def test", f"@pytest.mark.{mark}\nasync def test")
+    source = source.replace(
+        f"    @pytest.mark.{mark}\nasync def", f"    @pytest.mark.{mark}\n    async def"
+    )
+    source += """
+@pytest.fixture
+def anyio_backend():
+    return "asyncio"
+"""
+    done = inner(source, *options, "-Wignore", plugins=[plugin])
+    assert done.code == 0, done.text
+    assert "8 passed" in done.text
+
+
+FAILING = """
+@pytest.mark.internet(seed=3, runs=2)
+def test_fails(pair, internet):
+    internet.world.change(internet.wire("client", "server"), loss="10%")
+    with internet.partition("client", "server", one_way=True):
+        internet.run_for("100ms")
+    got = [pair[0].run(ask(uuid.uuid4().bytes)) for _ in range(5)]
+    assert got == [random.random()]
+"""
+
+
+def test_a_failure_says_how_to_repeat_it_and_leaves_two_files(inner):
+    done = inner(FAILING)
+    assert done.code == 1
+    assert "pytest test_it.py::test_fails --capas-replay=3" in done.text
+    first = done.files("*.pcapng"), done.files("*.html")
+    assert list(first[0]) == [f"test_it-test_fails-seed{seed}.pcapng" for seed in (3, 4)]
+    assert len(set(first[0].values())) == 2  # another seed is another run
+    page = first[1]["test_it-test_fails-seed3.html"].decode()
+    assert "partition client" in page
+    assert "<svg" in page
+    assert "SYN" in page
+    assert not re.search(r"https?://(?!www\.w3)", page)
+    command = re.search(r"replay: pytest (.*)", done.text)[1]
+    again = inner(FAILING, *shlex.split(command))
+    assert again.code == 1
+    assert "1 failed" in again.text
+    assert (again.files("*.pcapng"), again.files("*.html")) == first
+    assert "repeat" not in again.text
+
+
+def test_the_same_with_xdist(inner):
+    pytest.importorskip("xdist")
+    alone = inner(FAILING, "--capas-pcap-dir=alone")
+    shared = inner(FAILING, "--capas-pcap-dir=shared", "-n2", plugins=["xdist.plugin"])
+    assert alone.code == shared.code == 1
+    files = {path.parent.name: {} for path in alone.folder.rglob("*.pcapng")}
+    for path in alone.folder.rglob("*.pcapng"):
+        files[path.parent.name][path.name] = path.read_bytes()
+    assert files["alone"] == files["shared"]
+    assert "--capas-replay=4" in shared.text
+
+
+def test_seeds_from_the_command_line(inner):
+    source = """
+def test_it(internet):
+    assert internet.seed in (11, 12, 13)
+"""
+    done = inner(source, "--capas-seed=11", "--capas-runs=3")
+    assert "3 passed" in done.text, done.text
+
+
+SHRINKING = """
+from hypothesis import given, settings
+from capas.testing.strategies import network_faults
+
+@settings(max_examples=60, database=None, derandomize=True)
+@given(faults=network_faults("server", packets=8, kinds=("lose", "duplicate", "restart")))
+async def test_is_quick(internet, faults):
+    client, server = internet.hosts("client", "server")
+    internet.link(client, server, delay="20ms")
+    await server.serve(echo, port=7)
+    faults.apply(internet)
+    async with asyncio.timeout(0.9):
+        assert await client.run(ask()) == b"hello"
+"""
+
+
+def test_faults_shrink_and_replay_without_hypothesis(inner):
+    done = inner(SHRINKING, plugins=["_hypothesis_pytestplugin"])
+    assert done.code == 1, done.text
+    assert re.search(r"faults: the \w+ packet from server is lost\n", done.text), done.text
+    line = re.search(r"--capas-replay=(seed=0;faults=lose\(server,\d\))'", done.text)[1]
+    again = inner(SHRINKING, f"--capas-replay={line}")
+    assert again.code == 1
+    assert "1 failed" in again.text
+    good = inner(SHRINKING, "--capas-replay=seed=0;faults=none")
+    assert good.code == 0, good.text
+
+
+def test_bad_use_says_what_is_wrong(inner):
+    source = """
+def test_wire(internet):
+    internet.hosts("a", "b")
+    internet.cut("a-b")
+
+def test_other_world(internet):
+    from capas import World
+    internet.link(internet.host("a"), World().host("b"))
+
+async def test_nobody(pair):
+    await pair[0].run(asyncio.open_connection("nobody", 1))
+
+async def test_blocking(pair):
+    with pair[0]:
+        socket.create_connection(("server", 7))
+
+def test_deadlock(internet):
+    a, b = internet.hosts("a", "b")
+    internet.link(a, b)
+    def waits():
+        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        sock.bind(("", 5))
+        sock.recv(1)
+    a.thread(waits).result()
+
+def test_twice(internet):
+    internet.host("a")
+    internet.host("a")
+
+def test_rule(pair, internet):
+    def rule(frame, now):
+        raise KeyError("oops")
+    internet.rule("client-server", rule)
+    pair[0].run(ask())
+
+def test_invariant(pair, internet):
+    internet.invariant(lambda: internet.now < 0.05, "all is early")
+    pair[0].run(ask())
+"""
+    done = inner(source)
+    assert "8 failed" in done.text
+    for words in (
+        "this world has no wire 'a-b'; it has no wire yet",
+        "'b' belongs to another world",
+        "Name or service not known",
+        "BlockingInLoopError",
+        "of virtual time: nothing is ready",
+        "a:waits: waits for READ",
+        "this world has a 'a' already",
+        "on client>server at 0.",
+        "invariant broken: all is early",
+    ):
+        assert words in done.text, words
+
+
+def test_wrong_options(inner):
+    done = inner("def test_it(internet): pass", "--capas-replay=x=oops(")
+    assert done.code != 0
+    assert "oops( is not a fault" in done.text or "'oops(' is not a fault" in done.text
+    done = inner("@pytest.mark.internet(sed=1)\ndef test_it(internet): pass")
+    assert "does not know 'sed'" in done.text
