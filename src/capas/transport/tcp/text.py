@@ -43,11 +43,7 @@ def seventh_process_text(c: "TcpConnection", seg: Segment, now: int) -> None:
         return
     rx = c.rx
     if c.neg.ecn_ok:
-        if seg.flags & CWR:
-            c.life.ecn_echo = False
-        if seg.ecn == 3:
-            c.life.ecn_echo = True
-            rx.ack = ACK_NOW
+        _see_marks(c, seg)
     if c.life.reader_gone:
         # Data for a socket nobody reads any more (RFC 9293 §3.10.4, RFC 1122 §4.2.2.13).
         c.counters.add("tcp.data_after_close")
@@ -80,9 +76,19 @@ def seventh_process_text(c: "TcpConnection", seg: Segment, now: int) -> None:
         rx.ack = ACK_NOW
         c.want_output()
         return
+    _take(c, seg, seq, payload, now)
+    if rx.ack == ACK_DELAYED or rx.ack == ACK_NOW:
+        c.want_output()
+
+
+def _take(
+    c: "TcpConnection", seg: Segment, seq: int, payload: bytes | memoryview, now: int
+) -> None:
+    """Text inside the window: in order for the user, out of order to be kept."""
+    rx = c.rx
     if rx.ooo is not None and rx.dsack is None and c.neg.sack_ok:
         rx.dsack = rx.ooo.duplicate(seq, seq + len(payload))  # RFC 2883 §4.2
-    if seq == nxt:
+    if seq == rx.rcv_nxt:
         gap_filled = rx.ooo is not None
         before = rx.rcv_nxt
         rx.accept(payload)
@@ -97,8 +103,15 @@ def seventh_process_text(c: "TcpConnection", seg: Segment, now: int) -> None:
         elif kept > 0:
             c.counters.add("tcp.out_of_order_in")
         rx.ack = ACK_NOW
-    if rx.ack == ACK_DELAYED or rx.ack == ACK_NOW:
-        c.want_output()
+
+
+def _see_marks(c: "TcpConnection", seg: Segment) -> None:
+    """Congestion marks are echoed until CWR answers (RFC 3168 §6.1.3)."""
+    if seg.flags & CWR:
+        c.life.ecn_echo = False
+    if seg.ecn == 3:
+        c.life.ecn_echo = True
+        c.rx.ack = ACK_NOW
 
 
 def eighth_check_fin(c: "TcpConnection", seg: Segment, now: int) -> None:
