@@ -206,8 +206,7 @@ class Scoreboard:
         records, head = self._records, self._head
         first = newest = best = records[head]
         count = len(records)
-        rate = self.rate
-        started = rate.first_sent_time
+        started = self.rate.first_sent_time
         delivered = 0
         while head < count:
             record = records[head]
@@ -228,7 +227,7 @@ class Scoreboard:
                 started = record.sent_time
             if end == ack:
                 break
-        rate.on_clean(
+        self.rate.on_clean(
             now,
             delivered,
             best.sent_time,
