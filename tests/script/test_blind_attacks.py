@@ -278,3 +278,15 @@ def test_connections_in_time_wait_are_capped() -> None:
     assert made == ["TIME-WAIT"] * 5
     assert len(script.host.tcp.connections()) == 3
     assert script.counter("tcp.time_wait_full") == 2
+
+
+@pytest.mark.rfc("7323", "5.3", "R3")
+@pytest.mark.rfc("5961", "5.2")
+def test_a_wild_acknowledgement_does_not_move_ts_recent() -> None:
+    script, c, peer = stamped()
+    peer.send(ACK, b"evil", seq=101, ack=9999, ts=(0x7000_0000, 0))
+    peer.drain()
+    peer.nxt = 101
+    peer.send(ACK, b"good")
+    peer.expect(ACK, ack=105)
+    assert script.receive(c) == b"good"

@@ -93,8 +93,6 @@ def first_check_sequence(c: "TcpConnection", seg: Segment, now: int) -> bool:
     else:
         ok = seq < nxt + window and seq + length > nxt
     if ok:
-        if c.neg.ts_ok and seg.ts_val >= 0:
-            _remember_timestamp(c, seg, now)
         return True
     c.counters.add("tcp.out_of_window")
     if c.trace is not None:
@@ -147,8 +145,10 @@ def _timestamps_ok(c: "TcpConnection", seg: Segment, now: int) -> bool:
 
 
 def _remember_timestamp(c: "TcpConnection", seg: Segment, now: int) -> None:
-    """RFC 7323 §5.3 R3, after the sequence test (R2): a forged number must not poison TS.Recent."""
+    """RFC 7323 §5.3 R3, once SEQ (R2) and ACK are good: forgeries must not poison TS.Recent."""
     rx = c.rx
+    if not c.neg.ts_ok or seg.ts_val < 0:
+        return
     idle = now - rx.ts_recent_time >= PAWS_IDLE
     newer = rx.ts_recent < 0 or ((seg.ts_val - rx.ts_recent) & M32) < 0x80000000
     if (newer or idle) and seg.seq <= rx.last_ack_sent and not seg.flags & RST:
@@ -229,10 +229,12 @@ def fifth_check_ack(c: "TcpConnection", seg: Segment, now: int) -> bool:
         return False
     elif ack < tx.snd_una:
         # A duplicate that says nothing new; its data is still good.
+        _remember_timestamp(c, seg, now)
         if seg.sack and c.neg.sack_ok and tx.snd_nxt > tx.snd_una:
             seg.ack = tx.snd_una
             acknowledged(c, seg, now)
         return True
+    _remember_timestamp(c, seg, now)
     acknowledged(c, seg, now)
     return _closing_states(c, now)
 

@@ -175,6 +175,7 @@ class TcpConnection:
             rx, tx = self.rx, self.tx
             if (
                 seg.seq == rx.rcv_nxt & M32
+                and (seg.ack - tx.snd_una) & M32 <= tx.snd_nxt - tx.snd_una
                 and rx.ooo is None
                 and rx.fin_seq < 0
                 and self._timestamp_current(seg, now)
