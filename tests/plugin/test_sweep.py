@@ -49,6 +49,6 @@ def test_a_sweep_finds_failures_and_goes_on(tmp_path):
     assert "4 of 8 runs are known from before" in out
     assert "2 failed, 6 passed" in out
     assert "4/4 runs" in err
-    lines = list(tmp_path.rglob("outcomes.jsonl"))[0].read_text().splitlines()
+    lines = next(iter(tmp_path.rglob("outcomes.jsonl"))).read_text().splitlines()
     assert sorted(json.loads(line)["seed"] for line in lines) == list(range(8))
     assert len(list(tmp_path.rglob("*.pcapng"))) == 2

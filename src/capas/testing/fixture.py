@@ -35,6 +35,7 @@ from capas.sockets import modules
 from capas.testing import nameserver
 from capas.testing.chance import seeded_urandom
 from capas.testing.faultlog import FaultLog, Place
+from capas.testing.keylog import KeyLog, with_secrets
 from capas.testing.station import Program, Station
 from capas.testing.tracks import Tracks
 from capas.wire.address import text
@@ -108,6 +109,7 @@ class Internet(FaultLog):
         if self.record:
             self.world.capture(self._file)
             self.world.captures.append(cast(WorldCapture, self.tracks))
+        self._keylog = stack.enter_context(KeyLog())
         stack.enter_context(self.world.driver.activate())
         stack.enter_context(modules.installed())
         if self._chance is None:
@@ -351,7 +353,7 @@ class Internet(FaultLog):
 
     # -- for the files of a failure -------------------------------------------------------------
 
-    def capture_bytes(self, keylog: bytes = b"") -> bytes:
+    def capture_bytes(self) -> bytes:
         """The capture so far, as a pcapng file of its own, TLS secrets first."""
         for capture in self.world.captures:
             if isinstance(capture, WorldCapture):
@@ -360,7 +362,7 @@ class Internet(FaultLog):
         self._file.seek(0)
         data = self._file.read()
         self._file.seek(0, io.SEEK_END)
-        return data
+        return with_secrets(data, self._keylog.read()) if self.record else data
 
     def address(self, place: Place) -> str:
         """The first address of a host, as text."""
