@@ -103,6 +103,16 @@ class RangeSet:
         i = bisect_right(self.ends, start)
         return i < len(self.starts) and self.starts[i] < end
 
+    def crowded(self, count: int, total: int) -> int:
+        """The highest start with ``count`` ranges, or over ``total`` integers, from it on; or -1."""
+        starts, ends = self.starts, self.ends
+        above = 0
+        for i in range(len(starts) - 1, -1, -1):
+            above += ends[i] - starts[i]
+            if above > total or len(starts) - i >= count:
+                return starts[i]
+        return -1
+
     def clear(self) -> None:
         """Forget all."""
         self.starts.clear()

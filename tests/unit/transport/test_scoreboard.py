@@ -135,14 +135,6 @@ def test_undo() -> None:
     assert b.next_lost() is None
 
 
-def test_oversized_segments_only() -> None:
-    b = Scoreboard()
-    b.sent(0, 50, 1, 0)
-    b.sent(50, 250, 1, 0)
-    b.mark_oversized_lost(100)
-    assert [r.seq for r in b.records() if r.flags & LOST] == [50]
-
-
 def test_reordering_is_noticed() -> None:
     b = board()
     b.sack(300, 400, 50)

@@ -7,7 +7,7 @@ Arriving segments go to `arrives` (after a fast path for the two commonest kinds
 `expiry`, sending to `output`.  User calls raise what CPython's socket raises.
 """
 
-from typing import TYPE_CHECKING, Final, final
+from typing import TYPE_CHECKING, final
 
 from capas.base.checksum import Buffer
 from capas.base.clock import SECOND
@@ -39,8 +39,6 @@ if TYPE_CHECKING:
     from capas.base.config import HostConfig
     from capas.base.events import Counters
     from capas.transport.tcp.listener import TcpListener
-
-_SMALL_MSS: Final = 8  # bytes: below this no payload could ever leave
 
 
 @final
@@ -175,9 +173,9 @@ class TcpConnection:
             rx, tx = self.rx, self.tx
             if (
                 seg.seq == rx.rcv_nxt & M32
-                and (seg.ack - tx.snd_una) & M32 <= tx.snd_nxt - tx.snd_una
                 and rx.ooo is None
                 and rx.fin_seq < 0
+                and (seg.ack - tx.snd_una) & M32 <= tx.snd_nxt - tx.snd_una
                 and self._timestamp_current(seg, now)
                 and not self.recovery.phase
                 and not self.life.reader_gone
@@ -311,19 +309,6 @@ class TcpConnection:
         """Our FIN is acknowledged."""
         tx = self.tx
         return tx.fin_queued and tx.snd_una > tx.queue_end
-
-    def update_mss(self, now: int) -> None:
-        """Eff.snd.MSS from the peer's option, the path and our own options (RFC 9293 §3.7.1)."""
-        path, neg, tx = self.path, self.neg, self.tx
-        path.refresh(now)
-        mss = min(neg.peer_mss, path.max_segment())
-        if self.options.maxseg:
-            mss = min(mss, self.options.maxseg)
-        mss -= 12 if neg.ts_ok else 0
-        mss = max(mss, _SMALL_MSS)
-        if mss != tx.mss:
-            tx.mss = mss
-            self.cc.set_mss(mss)
 
     def writable(self) -> None:
         """Report room in the send buffer once a third of it is free (Linux)."""

@@ -91,7 +91,7 @@ def _suspect_path(c: "TcpConnection", now: int) -> None:
             if trace is not None:
                 text = f"{c.describe()}: black hole suspected, MTU {path.mtu} -> {mtu}"
                 trace.decided(now, "tcp.mtu_probing", text)
-            c.update_mss(now)
+            handshake.update_mss(c, now)
 
 
 def _persist(c: "TcpConnection", now: int) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from capas.transport.tcp.connection import TcpConnection
 
 DEFAULT_MSS4: Final = 536  # RFC 9293 §3.7.1 MUST-15
+SMALL_MSS: Final = 8  # bytes: below this no payload could ever leave
 DEFAULT_MSS6: Final = 1220
 MAX_WINDOW: Final = 65_535  # unscaled, bytes
 FALLBACK_RTO: Final = 3 * SECOND  # RFC 6298 §5.7
@@ -146,7 +147,7 @@ def take_syn(c: "TcpConnection", seg: Segment, now: int) -> None:
     tx.snd_wnd = seg.wnd  # never scaled in a SYN (RFC 7323 §2.2)
     tx.max_wnd = max(tx.max_wnd, seg.wnd)
     tx.snd_wl1 = seg.seq
-    c.update_mss(now)
+    update_mss(c, now)
     manners.round_receive_buffer(c)
     window = max(config.tcp_initial_window, 1) * tx.mss
     c.cc.initial_window = window
@@ -204,3 +205,16 @@ def established(c: "TcpConnection") -> None:
     rx.quick = 0 if manners.freebsd(c) else max(2, min(16, rx.window() // (2 * max(c.tx.mss, 1))))
     if c.neg.ecn_ok:
         c.counters.add("tcp.ecn_negotiated")
+
+
+def update_mss(c: "TcpConnection", now: int) -> None:
+    """Eff.snd.MSS from the peer's option, the path and our own options (RFC 9293 §3.7.1)."""
+    path, neg, tx = c.path, c.neg, c.tx
+    path.refresh(now)
+    mss = min(neg.peer_mss, path.max_segment())
+    if c.options.maxseg:
+        mss = min(mss, c.options.maxseg)
+    mss = max(mss - (12 if neg.ts_ok else 0), SMALL_MSS)
+    if mss != tx.mss:
+        tx.mss = mss
+        c.cc.set_mss(mss)

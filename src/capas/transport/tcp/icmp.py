@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from capas.base.seq import M32, diff
 from capas.internet.types import PACKET_TOO_BIG, SOURCE_QUENCH, IcmpError
 from capas.transport.demux import make_key
-from capas.transport.tcp import closing, manners, recovery
+from capas.transport.tcp import closing, handshake, manners, recovery
 from capas.transport.tcp.states import CLOSED, SYN_RECEIVED, SYN_SENT
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def _connect_errno(number: int) -> int:
 def _too_big(c: "TcpConnection", now: int) -> None:
     """Path MTU discovery (RFC 1191 §6.4, RFC 8201 §5.4): smaller segments, and again at once."""
     before = c.tx.mss
-    c.update_mss(now)
+    handshake.update_mss(c, now)
     if c.state in (SYN_SENT, SYN_RECEIVED):
         return
     if c.tx.mss < before:
@@ -72,6 +72,8 @@ def _too_big(c: "TcpConnection", now: int) -> None:
             text = f"{c.describe()}: path MTU {c.path.mtu}, MSS {before} -> {c.tx.mss}"
             trace.decided(now, "tcp.pmtu", text)
         # What was cut for the larger MTU is gone; that is no sign of congestion.
-        c.board.mark_oversized_lost(c.tx.mss)
+        for record in c.board.records():
+            if record.end - record.seq > c.tx.mss:
+                c.board.mark_lost(record)
         recovery.repair_only(c)
         c.want_output()

@@ -14,7 +14,7 @@ from capas.base.clock import SECOND
 from capas.base.seq import M32
 from capas.transport.tcp import manners, rack
 from capas.transport.tcp import timers as tt
-from capas.transport.tcp.handshake import ts_now
+from capas.transport.tcp.handshake import ts_now, update_mss
 from capas.transport.tcp.life import BUSY, RWND_LIMITED
 from capas.transport.tcp.receiver import ACK_DELAYED, ACK_NOW
 from capas.transport.tcp.recovery import CWR as PHASE_CWR
@@ -36,7 +36,7 @@ def output(c: "TcpConnection", now: int) -> None:
     if HAS_OUTPUT[c.state] or (c.state == SYN_RECEIVED and c.fast is not None and c.fast.early):
         tx = c.tx
         if c.path.stale():
-            c.update_mss(now)
+            update_mss(c, now)
         if c.board.lost:
             _repair(c, now)
         if tx.snd_nxt < tx.queue_end or (tx.fin_queued and tx.snd_nxt == tx.queue_end):

@@ -4,6 +4,7 @@
 Sequence numbers are unwrapped, times ns, sizes bytes.  RFC 2018 (SACK), RFC 6298 §3 (Karn).
 """
 
+from heapq import heappop, heappush
 from typing import Final, final
 
 SACKED: Final = 1
@@ -122,3 +123,29 @@ class Outcome:
         self.lost = 0
         self.retrans_acked = False
         self.reordered = -1
+
+
+@final
+class Repairs:
+    """Lost records by sequence number, until each is repeated; stale entries are skipped."""
+
+    __slots__ = ("_heap", "_tie")
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[int, int, Record]] = []
+        self._tie: int = 0
+
+    def push(self, record: Record) -> None:
+        """``record`` is lost."""
+        self._tie += 1
+        heappush(self._heap, (record.seq, self._tie, record))
+
+    def lowest(self) -> Record | None:
+        """The lowest record that is lost and not yet repeated."""
+        heap = self._heap
+        while heap:
+            seq, _, record = heap[0]
+            if record.seq == seq and record.flags & (LOST | RETRANS | SACKED) == LOST:
+                return record
+            heappop(heap)
+        return None

@@ -8,18 +8,16 @@ unwrapped.  Per acknowledgement the cost follows what is new in it, not what is 
 
 from bisect import bisect_left
 from collections import deque
-from heapq import heappop, heappush
 from typing import Final, final
 
 from capas.base.seq import RangeSet
 from capas.transport.tcp.rate import RateSampler
-from capas.transport.tcp.record import EVER_RETRANS, LOST, RETRANS, SACKED, Outcome, Record
+from capas.transport.tcp.record import EVER_RETRANS, LOST, RETRANS, SACKED, Outcome, Record, Repairs
 
 _COMPACT: Final = 256
 # What most connections never need, or not while they are idle: nobody adds to these.
 _NO_TRANSMISSIONS: Final[deque[tuple[int, int, int]]] = deque(maxlen=0)
 _NO_RANGES: Final = RangeSet()
-_NO_LOSSES: Final[list[tuple[int, int, Record]]] = []
 
 
 def _seq_of(record: Record) -> int:
@@ -38,10 +36,9 @@ class Scoreboard:
 
     __slots__ = (
         "_head",
-        "_lost_heap",
         "_marked_below",
         "_records",
-        "_tie",
+        "_repairs",
         "high_sacked",
         "lost",
         "outcome",
@@ -56,8 +53,7 @@ class Scoreboard:
     def __init__(self, outcome: Outcome | None = None) -> None:
         self._records: list[Record] = []
         self._head: int = 0
-        self._lost_heap: list[tuple[int, int, Record]] = _NO_LOSSES
-        self._tie: int = 0
+        self._repairs: Repairs | None = None  # made by the first loss
         self._marked_below: int = 0
         self.ranges: RangeSet = _NO_RANGES
         self.sacked: int = 0
@@ -132,13 +128,7 @@ class Scoreboard:
 
     def next_lost(self) -> Record | None:
         """The lowest record that is lost and not yet repeated."""
-        heap = self._lost_heap
-        while heap:
-            record = heap[0][2]
-            if record.seq == heap[0][0] and record.flags & (LOST | RETRANS | SACKED) == LOST:
-                return record
-            heappop(heap)
-        return None
+        return None if self._repairs is None else self._repairs.lowest()
 
     def split(self, record: Record, at: int) -> None:
         """Cut an outstanding record in two at ``at``."""
@@ -152,27 +142,16 @@ class Scoreboard:
 
     def acked(self, ack: int, now: int) -> None:
         """Everything below ``ack`` has arrived."""
-        records, head = self._records, self._head
-        count = len(records)
+        records, head, count = self._records, self._head, len(self._records)
         while head < count:
             record = records[head]
             if record.end > ack:
                 if record.seq < ack:
                     # A super-frame acknowledged in part.
-                    done = Record(
-                        record.seq,
-                        ack,
-                        record.sent_time,
-                        record.delivered,
-                        record.delivered_time,
-                        record.first_sent_time,
-                        record.app_limited,
-                    )
-                    done.flags = record.flags
-                    record.seq = ack
-                    if record.flags & LOST and not record.flags & SACKED:
-                        self._push_lost(record)
-                    self._gone(done, now)
+                    rest = records[head] = record.cut(ack)
+                    if rest.flags & (LOST | SACKED) == LOST:
+                        self._push_lost(rest)
+                    self._gone(record, now)
                 break
             head += 1
             self._gone(record, now)
@@ -367,14 +346,9 @@ class Scoreboard:
 
     def mark_lost_by_sack(self, reordering: int, mss: int, una: int) -> None:
         """IsLost() of RFC 6675 §4: DupThresh ranges above, or over (DupThresh - 1) * SMSS bytes."""
-        starts, ends = self.ranges.starts, self.ranges.ends
-        above = 0
-        threshold = (reordering - 1) * mss
-        for i in range(len(starts) - 1, -1, -1):
-            above += ends[i] - starts[i]
-            if above > threshold or len(starts) - i >= reordering:
-                self._mark_lost_below(starts[i], max(self._marked_below, una))
-                return
+        edge = self.ranges.crowded(reordering, (reordering - 1) * mss)
+        if edge >= 0:
+            self._mark_lost_below(edge, max(self._marked_below, una))
 
     def _mark_lost_below(self, limit: int, start: int) -> None:
         records = self._records
@@ -398,12 +372,6 @@ class Scoreboard:
                 self.mark_lost(record)
             i += 1
 
-    def mark_oversized_lost(self, mss: int) -> None:
-        """Everything that left in pieces larger than ``mss`` is lost (path MTU discovery)."""
-        for record in self._records[self._head :]:
-            if record.end - record.seq > mss:
-                self.mark_lost(record)
-
     def mark_all_lost(self) -> None:
         """A timeout: everything not SACKed is lost (RFC 6675 §5.1)."""
         for record in self._records[self._head :]:
@@ -413,15 +381,14 @@ class Scoreboard:
         """The losses were imagined (undo): nothing is lost."""
         for record in self._records[self._head :]:
             record.flags &= ~LOST
-        self._lost_heap.clear()
+        self._repairs = None
         self._marked_below = 0
         self.lost = 0
 
     def _push_lost(self, record: Record) -> None:
-        self._tie += 1
-        if self._lost_heap is _NO_LOSSES:
-            self._lost_heap = []
-        heappush(self._lost_heap, (record.seq, self._tie, record))
+        if self._repairs is None:
+            self._repairs = Repairs()
+        self._repairs.push(record)
 
     def _index(self, seq: int) -> int:
         """Index of the record that holds or follows ``seq``."""
