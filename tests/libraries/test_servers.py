@@ -27,12 +27,9 @@ def free_port() -> int:
         return int(sock.getsockname()[1])
 
 
-def wait_for(port: int, process: "subprocess.Popen[bytes]", log: Path) -> None:
+def wait_for(ready: bytes, process: "subprocess.Popen[bytes]", log: Path) -> None:
     end = time.monotonic() + START
-    while True:
-        with socket.socket() as sock:
-            if sock.connect_ex(("127.0.0.1", port)) == 0:
-                return
+    while ready not in log.read_bytes():
         if process.poll() is not None or time.monotonic() > end:
             pytest.fail(f"the server did not start:\n{log.read_text()}")
         time.sleep(0.02)
@@ -53,11 +50,23 @@ def redis_port(folder: Path) -> Iterator[int]:
     if program is None:
         pytest.skip("redis-server is not installed")
     port, log = free_port(), folder / "redis.log"
-    command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", folder]
+    command = [
+        program,
+        "--loglevel",
+        "notice",
+        "--port",
+        str(port),
+        "--bind",
+        "127.0.0.1",
+        "--save",
+        "",
+        "--dir",
+        folder,
+    ]
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
     try:
-        wait_for(port, process, log)
+        wait_for(b"Ready to accept connections", process, log)
         yield port
     finally:
         process.terminate()
@@ -93,7 +102,7 @@ def postgres_port(folder: Path) -> Iterator[int]:
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, **as_user)
     try:
-        wait_for(port, process, log)
+        wait_for(b"database system is ready to accept connections", process, log)
         yield port
     finally:
         process.send_signal(signal.SIGINT)  # a fast shutdown
@@ -129,8 +138,9 @@ def test_redis(lab: Any, redis_port: int) -> None:
                         break
                 assert message["data"] == b"hello"
             with pytest.raises((TimeoutError, redis.RedisError)):
-                async with asyncio.timeout(2):
+                async with asyncio.timeout(0.3):
                     await client.blpop("nothing", 0)
+            await asyncio.sleep(1)  # so long the connection that was given up takes to end
             lab.world.change(lab.world.wires[0], loss="100%")
             with pytest.raises((TimeoutError, Lost, redis.RedisError)):
                 await client.get("key7")
@@ -161,7 +171,7 @@ def test_asyncpg(lab: Any, postgres_port: int) -> None:
         assert await connection.fetchval("SELECT 1") == 1
         assert 0.04 <= loop.time() - begin < 10
         with pytest.raises(asyncio.TimeoutError):
-            await connection.fetchval("SELECT pg_sleep(3)", timeout=1)
+            await connection.fetchval("SELECT pg_sleep(3)", timeout=0.3)
         assert await connection.fetchval("SELECT 2") == 2
         await connection.close()
         async with asyncpg.create_pool(**login, min_size=2, max_size=4) as pool:

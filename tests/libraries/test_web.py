@@ -143,7 +143,9 @@ def test_aiohttp_client_notices_refusal_and_timeout(lab: Any) -> None:
         async with aiohttp.ClientSession() as session:
             with pytest.raises(aiohttp.ClientConnectorError):
                 await session.get("http://b:81/")
-            await lab.serve(asyncio.start_server(lambda reader, writer: None, port=82))
+            held: list[Any] = []
+            silent = asyncio.start_server(lambda *streams: held.append(streams), port=82)
+            await lab.serve(silent)
             timeout = aiohttp.ClientTimeout(total=3)
             with pytest.raises(asyncio.TimeoutError):
                 await session.get("http://b:82/", timeout=timeout)

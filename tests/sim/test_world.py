@@ -454,7 +454,7 @@ def test_an_event_loop_inside_a_blocking_program():
 
 
 def test_blocking_in_a_loop_is_refused():
-    world, *_ = pair()
+    world, *_ = pair(delay="1ms")
 
     async def main():
         for call in (lambda: time.sleep(1), lambda: world.run(until=9), lambda: ask("10.0.0.2")):

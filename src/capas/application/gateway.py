@@ -18,7 +18,7 @@ from capas.sockets.driver import Driver, driver_of
 #: Where the real server is: (address, port), or the path of a Unix socket.
 Target = tuple[str, int] | str
 
-PATIENCE: Final = 0.25  # s of real time for an answer to begin
+PATIENCE: Final = 5.0  # s of real time for an answer to begin
 _PIECES: Final = 0.002  # s of real time for an answer to go on
 _CHUNK: Final = 65_536  # bytes
 
@@ -36,40 +36,47 @@ class Gateway:
     async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection from our side."""
         self.connections += 1
+        number = self.connections
         try:
-            outer_reader, outer_writer = await self._connect()
+            outer_reader, outer_writer = await self._connect(number)
         except OSError:
             writer.transport.abort()
+            self.driver.expect((self, number), 0)
             return
-        outward = asyncio.ensure_future(self._pump(reader, outer_writer, self.patience))
+        outward = asyncio.ensure_future(self._pump(reader, outer_writer, number, self.patience))
         try:
-            await self._pump(outer_reader, writer, _PIECES)
+            await self._pump(outer_reader, writer, number, _PIECES)
             await outward
         finally:
             outward.cancel()
+            self.driver.expect((self, number), 0)
             for end in (writer, outer_writer):
                 end.close()
 
-    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        self.driver.expect(self.patience)
+    async def _connect(self, number: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        self.driver.expect((self, number), self.patience)
         with use_host(None):
             if isinstance(self.target, str):
                 return await asyncio.open_unix_connection(self.target)
             return await asyncio.open_connection(*self.target)
 
     async def _pump(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, patience: float
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        number: int,
+        patience: float,
     ) -> None:
         """Pass on bytes until the end of the stream; a reset is passed on as one."""
         try:
             while data := await reader.read(_CHUNK):
                 writer.write(data)
-                self.driver.expect(patience)
+                self.driver.expect((self, number), patience)
                 await writer.drain()
         except OSError:
             writer.transport.abort()
             return
-        self.driver.expect(patience)
+        self.driver.expect((self, number), patience)
         with contextlib.suppress(OSError, RuntimeError):
             writer.write_eof()
 

@@ -52,7 +52,8 @@ class SimDriver(Driver):
         self._turns: int = 0  # of an event loop, at the instant ``_turn_time``
         self._turn_time: int = -1
         self._polls: int = 0
-        self._outside_until: float = 0.0  # of the stopwatch: an answer from outside is awaited
+        self._outside: dict[object, float] = {}  # answers from outside that are awaited, till when
+        self._outside_until: float = 0.0  # the latest of them, of the stopwatch
         self._outside_from: float = 0.0  # s that virtual time was ahead of the stopwatch then
         self._reads: int = 0
         self._read_time: int = -1
@@ -110,9 +111,13 @@ class SimDriver(Driver):
             self._kick_time = clock.time
             self._kicks = 0
         self._kicks += 1
-        if self._kicks <= _STILL_KICKS or self.engine.current is None:
+        if self._kicks <= _STILL_KICKS:
             return
-        if not self.in_loop():
+        if self.in_loop():
+            if self.engine.current is None and not self.engine.busy:
+                self._kicks = 0
+                self.engine.step(clock.time)  # a callback that never ends still sends
+        elif self.engine.current is not None:
             self.sleep(clock.time + STEP)
 
     def wait(self, endpoint: Endpoint, mask: int, deadline: int) -> int:
@@ -230,10 +235,13 @@ class SimDriver(Driver):
             if engine.woken:
                 break
 
-    def expect(self, seconds: float) -> None:
+    def expect(self, what: object, seconds: float) -> None:
         """Until a genuine descriptor is ready, for so long at most, time goes as real time does."""
         begin = virtual_time.stopwatch()
-        self._outside_until = begin + seconds
+        self._outside[what] = begin + seconds
+        if seconds <= 0:
+            del self._outside[what]
+        self._outside_until = max(self._outside.values(), default=0.0)
         self._outside_from = self.engine.clock.time / SECOND - begin
 
     def _await_outside(self, deadline: int) -> None:
@@ -244,6 +252,7 @@ class SimDriver(Driver):
         now = virtual_time.stopwatch()
         patience = self._outside_until - now
         if patience <= 0:
+            self._outside.clear()
             self._outside_until = 0.0
         if patience <= 0 or engine.woken:
             return

@@ -130,6 +130,11 @@ class Engine:
         self._thread = me
         self._depth += 1
 
+    @property
+    def busy(self) -> bool:
+        """Whether some thread runs events at the moment."""
+        return self._depth > 0
+
     def leave(self) -> None:
         """End of `enter`."""
         self._depth -= 1

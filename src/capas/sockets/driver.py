@@ -142,10 +142,10 @@ class Driver(ABC):
     def started(self, host: Host, task: "asyncio.Task[Any]") -> None:  # noqa: B027 - as above
         """An event loop began ``task`` on ``host``; it should end with the host."""
 
-    def expect(self, seconds: float) -> None:  # noqa: B027 - real time goes on by itself
-        """A genuine descriptor is likely to become ready within so much real time.
+    def expect(self, what: object, seconds: float) -> None:  # noqa: B027 - real time goes on by itself
+        """``what``, a genuine descriptor that becomes ready, is likely within so much real time.
 
-        Virtual time goes no faster than real time until then.
+        Virtual time goes no faster than real time until then.  0: it is awaited no more.
         """
 
     def new_event_loop(self) -> "asyncio.AbstractEventLoop | None":
