@@ -36,6 +36,7 @@ class ManualClock(Clock):
         self.time: int = time
 
     def now(self) -> int:
+        """What it was set to."""
         return self.time
 
 

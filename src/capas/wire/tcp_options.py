@@ -68,10 +68,13 @@ def _parse_one(kind: int, length: int, data: bytes, at: int, segment: "Segment")
         segment.sack_ok = True
     elif kind == FAST_OPEN and (length == 2 or (6 <= length <= 18 and length % 2 == 0)):
         segment.cookie = data[at : at + length - 2]
-    elif kind == EXPERIMENT and length >= 4 and data[at : at + 2] == FAST_OPEN_MAGIC:
-        if length == 4 or (8 <= length <= 20 and length % 2 == 0):
-            segment.cookie = data[at + 2 : at + length - 2]
-            segment.cookie_experimental = True
+    elif (
+        kind == EXPERIMENT
+        and (length == 4 or (8 <= length <= 20 and length % 2 == 0))
+        and data[at : at + 2] == FAST_OPEN_MAGIC
+    ):
+        segment.cookie = data[at + 2 : at + length - 2]
+        segment.cookie_experimental = True
 
 
 def timestamps(ts_val: int, ts_ecr: int) -> bytes:

@@ -79,8 +79,8 @@ def acknowledged(c: "TcpConnection", seg: Segment, now: int) -> None:
 def _clean_progress(c: "TcpConnection", seg: Segment, ack: int, now: int) -> None:
     """As `acknowledged`, when nothing was ever lost, reordered or repeated of what is out.
 
-    Everything that deals with losses is known to do nothing then.  A test runs every acknowledgement
-    of a clean transfer both ways.
+    Everything that deals with losses is known to do nothing then.  A test runs every
+    acknowledgement of a clean transfer both ways.
     """
     tx, board, rec, timers, rack_ = c.tx, c.board, c.recovery, c.timers, c.rack
     flight = tx.snd_nxt - tx.snd_una

@@ -34,7 +34,7 @@ class Environment:
     ``stop_listening``  called when a listener closes
     ``memory``  what the host's queues hold together
     ``ready``   the host's list of endpoints with news
-    ``sample`` ``outcome``  what one acknowledgement did; valid until the next, so one pair serves all
+    ``sample`` ``outcome``  what one acknowledgement did; valid until the next: one pair serves all
     """
 
     __slots__ = (

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The receive sequence space, reassembly and the window offered (RFC 9293 §3.3.1, RCV.*).
 
-Sequence variables are unwrapped, as in `sender`.  Payload is kept in the pieces it came in until the
-user reads: small ones copied out of the frame, large ones as views of it, copied once then.  Out-of-order data costs memory only inside the
-window and is capped in pieces too (a peer that sends every second byte).
+Sequence variables are unwrapped, as in `sender`.  Payload is kept in the pieces it came in until
+the user reads: small ones copied out of the frame, large ones as views of it, copied once then.
+Out-of-order data costs memory only inside the window and is capped in pieces too (a peer that sends
+every second byte).
 """
 
 from bisect import bisect_left
