@@ -48,3 +48,16 @@ def test_each_bug_is_found_within_200_runs(tmp_path, name, options, words):
     assert "--capas-replay=" in text
     assert list(tmp_path.glob("*.pcapng"))
     assert list(tmp_path.glob("*.html"))
+
+
+def test_the_first_bug_of_the_documentation_is_caught(tmp_path):
+    text = (EXAMPLES.parents[1] / "docs" / "testing.md").read_text()
+    source = text.partition("```python\n")[2].partition("```")[0]
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    (tmp_path / "test_counter.py").write_text(source)
+    file = str(tmp_path / "test_counter.py")
+    code, said = run(tmp_path, file)
+    assert code == 0, said
+    code, said = run(tmp_path, file, "--capas-seed=20", "--capas-runs=3", "--tb=no")
+    assert code == 1, said
+    assert "--capas-replay=22" in said
