@@ -2,10 +2,10 @@
 """``capas bench sim``: wall time of the scenarios in `capas.cli.bench_scenarios`.
 
 Every sample is a process of its own.  The comparison is ns-3, by the times somebody measured on the
-machine at hand (``--reference S1=2.2``), for no Python package offers the same thing; and trains
-against single packets (`World(exact=True)` is not needed for that: the tests compare them).
+machine at hand (``--reference S1=2.2``), for no Python package offers the same thing.
 """
 
+import statistics
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,8 +16,8 @@ from capas.cli.bench_scenarios import QUICK, SCENARIOS
 from capas.errors import CapasError
 
 
-def run(name: str, quick: bool) -> tuple[float, float, float]:
-    """(wall seconds, goodput in bit/s, MiB of memory) in a fresh process."""
+def run(name: str, quick: bool) -> tuple[float, float, float, float]:
+    """(wall seconds, goodput in bit/s, MiB of memory, CPU seconds) in a fresh process."""
     done = subprocess.run(
         [sys.executable, "-m", "capas.cli.bench_sim", name, "quick" if quick else "full"],
         capture_output=True,
@@ -27,8 +27,8 @@ def run(name: str, quick: bool) -> tuple[float, float, float]:
     if done.returncode:
         last = done.stderr.strip().splitlines()[-1:] or ["no message"]
         raise CapasError(f"scenario {name} failed: {last[0]}")
-    wall, goodput, memory = (float(word) for word in done.stdout.split())
-    return wall, goodput, memory
+    wall, goodput, memory, cpu = (float(word) for word in done.stdout.split())
+    return wall, goodput, memory, cpu
 
 
 def measure(
@@ -38,9 +38,11 @@ def measure(
     report = Report("sim", "Simulator: wall seconds of a scenario", "reference")
     goodputs: dict[str, float] = {}
     memories: dict[str, float] = {}
+    cpus: dict[str, list[float]] = {name: [] for name in SCENARIOS}
 
     def sample(name: str) -> float:
-        wall, goodputs[name], memories[name] = run(name, quick)
+        wall, goodputs[name], memories[name], cpu = run(name, quick)
+        cpus[name].append(cpu)
         return wall
 
     names = list(SCENARIOS)
@@ -49,11 +51,13 @@ def measure(
         other = [reference[name]] if name in reference else []
         report.rows.append(Row(name, "s", samples, other, name, more=False))
         report.notes.append(
-            f"{name}: goodput {goodputs[name] / 1e6:.2f} Mbit/s, {memories[name]:.0f} MiB."
+            f"{name}: goodput {goodputs[name] / 1e6:.2f} Mbit/s, {memories[name]:.0f} MiB,"
+            f" {statistics.median(cpus[name]):.2f} s of CPU time."
         )
     if quick:
         report.notes.append("Shortened scenarios (--quick): not comparable with the full ones.")
     report.facts["goodput_bit_s"] = goodputs
+    report.facts["cpu_seconds"] = cpus
     return report
 
 
@@ -64,11 +68,11 @@ def main(words: list[str]) -> int:
 
     name, how = words
     scenario = (QUICK if how == "quick" else SCENARIOS)[name]
-    start = time.perf_counter()
+    start, begun = time.perf_counter(), time.process_time()
     goodput, _ = scenario()
-    wall = time.perf_counter() - start
+    wall, cpu = time.perf_counter() - start, time.process_time() - begun
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    sys.stdout.write(f"{wall} {goodput} {memory}\n")
+    sys.stdout.write(f"{wall} {goodput} {memory} {cpu}\n")
     return 0
 
 
