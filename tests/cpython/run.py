@@ -17,15 +17,11 @@ import sys
 import time
 import unittest
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import capas
-from capas.aio.loop import CapasEventLoop
 from capas.sim import virtual_time
-from capas.sockets.driver import driver_of
 
 MODULES: Final = (
     "test.test_asyncio.test_streams",
@@ -101,21 +97,6 @@ class Result(unittest.TestResult):
         self.report.details.setdefault(self.name, self._exc_info_to_string(err, test))  # type: ignore[attr-defined]
 
 
-@contextmanager
-def loops_of_ours(world: capas.World, host: capas.Host) -> Iterator[None]:
-    """Tests that name a loop class get ours."""
-
-    def make(selector: Any = None) -> CapasEventLoop:
-        return CapasEventLoop(driver_of(host))
-
-    real = asyncio.SelectorEventLoop
-    asyncio.SelectorEventLoop = make  # type: ignore[assignment,misc]
-    try:
-        yield
-    finally:
-        asyncio.SelectorEventLoop = real  # type: ignore[misc]
-
-
 def tests_of(module: str, only: str = "") -> list[unittest.TestCase]:
     """The tests of a module of the interpreter, in order."""
     loaded = importlib.import_module(module)
@@ -154,7 +135,7 @@ def run_test(test: unittest.TestCase, report: Report) -> None:
                 cls.tearDownClass()
 
         try:
-            with capas.installed(), loops_of_ours(world, host):
+            with capas.installed():
                 if "asyncio" in cls.__module__:  # its loop drives the world, from the main thread
                     with capas.use_host(host), world.driver.activate():
                         program()

@@ -18,6 +18,8 @@ from typing import Any
 
 import pytest
 
+import capas
+
 BODY = bytes(range(256)) * 400
 
 
@@ -41,6 +43,12 @@ class Pages(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None: ...
+
+
+class AllPages(Pages):
+    def do_GET(self) -> None:
+        self.path = "/"
+        super().do_GET()
 
 
 def web(lab: Any, tls: bool) -> Any:
@@ -68,6 +76,40 @@ def test_http_client_and_server(lab: Any, tls: bool) -> None:
         connection.close()
 
     lab.threads(web(lab, tls), client)
+
+
+def test_same_seed_same_frames() -> None:
+    """Threads on both sides, and what the wire saw is the same to the byte."""
+
+    def capture() -> bytes:
+        file = io.BytesIO()
+        with capas.World(seed=5) as world, capas.installed():
+            a, b = world.host("a"), world.host("b")
+            world.link(a, b, delay="20ms", loss="2%")
+            world.capture(file)
+
+            def client() -> None:
+                threads = [threading.Thread(target=get, args=(n,)) for n in range(5)]
+                for thread in threads:
+                    thread.start()
+                for thread in threads:
+                    thread.join()
+
+            def get(number: int) -> None:
+                with urllib.request.urlopen(f"http://b/{number or ''}") as response:
+                    assert response.read() == BODY
+
+            def serve() -> None:
+                with http.server.ThreadingHTTPServer(("", 80), AllPages) as server:
+                    server.serve_forever()
+
+            world.thread(b, serve)
+            world.thread(a, client).result()
+            return file.getvalue()
+
+    first = capture()
+    assert len(first) > 5 * len(BODY)
+    assert capture() == first
 
 
 @pytest.mark.parametrize("tls", [False, True])

@@ -89,6 +89,42 @@ def test_httpx_and_uvicorn(lab: Any, tls: bool) -> None:
     lab.run(main)
 
 
+def test_uvicorn_run_and_asyncio_run_in_threads(lab: Any) -> None:
+    """Programs that make their loops by themselves."""
+    httpx = pytest.importorskip("httpx")
+    uvicorn = pytest.importorskip("uvicorn")
+
+    def server() -> None:
+        uvicorn.run(app(), host="0.0.0.0", port=80, log_level="error", lifespan="off")
+
+    async def fetch() -> bytes:
+        await asyncio.sleep(1)
+        async with httpx.AsyncClient() as client:
+            return bytes((await client.get("http://b/")).content)
+
+    assert lab.threads(server, lambda: asyncio.run(fetch())) == BODY
+
+
+def test_httpx_blocking(lab: Any) -> None:
+    httpx = pytest.importorskip("httpx")
+
+    async def main() -> None:
+        server = uvicorn_server(port=80)
+        task = lab.serve(server.serve())
+        await started(server)
+
+        def client() -> None:
+            with httpx.Client(base_url="http://b") as session:
+                assert session.get("/").content == BODY
+                assert session.post("/size", content=BODY).text == str(len(BODY))
+
+        await asyncio.to_thread(client)
+        server.should_exit = True
+        await task
+
+    lab.run(main)
+
+
 @pytest.mark.parametrize("tls", [False, True])
 def test_aiohttp_both_sides(lab: Any, tls: bool) -> None:
     aiohttp = pytest.importorskip("aiohttp")

@@ -72,6 +72,41 @@ DispatchingSocket.__name__ = DispatchingSocket.__qualname__ = "socket"
 DispatchingSocket.__module__ = "socket"
 
 
+real_loop: Final = asyncio.SelectorEventLoop
+
+
+class _LoopKind(type):
+    """Genuine selector loops and ours are instances of the stand-in class."""
+
+    def __instancecheck__(cls, instance: object) -> bool:
+        if cls is DispatchingLoop:
+            return isinstance(instance, real_loop)
+        return super().__instancecheck__(instance)
+
+    def __subclasscheck__(cls, subclass: type) -> bool:
+        if cls is DispatchingLoop:
+            return issubclass(subclass, real_loop)
+        return super().__subclasscheck__(subclass)
+
+
+class DispatchingLoop(real_loop, metaclass=_LoopKind):  # type: ignore[valid-type,misc]
+    """What ``asyncio.SelectorEventLoop`` is while installed; subclasses are genuine."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        """A loop of the world that the running program lives in, or a genuine one."""
+        if cls is not DispatchingLoop:
+            return super().__new__(cls)
+        return _world_loop() or real_loop(*args, **kwargs)
+
+
+DispatchingLoop.__name__ = DispatchingLoop.__qualname__ = "SelectorEventLoop"
+
+
+def _world_loop() -> asyncio.AbstractEventLoop | None:
+    host = current_host()
+    return None if host is None else driver_of(host).new_event_loop()
+
+
 def _dispatch(real: Callable[..., Any], ours: Callable[..., Any]) -> Callable[..., Any]:
     """``ours(host, ...)`` on a host, ``real(...)`` elsewhere."""
 
@@ -155,8 +190,7 @@ def _of(fd: int) -> Descriptors:
 def _new_event_loop(real: Callable[[], Any]) -> Callable[[], Any]:
     def new_event_loop() -> Any:
         """Of the world that the running program lives in, or genuine."""
-        host = current_host()
-        return (driver_of(host).new_event_loop() if host is not None else None) or real()
+        return _world_loop() or real()
 
     return new_event_loop
 
@@ -202,6 +236,7 @@ def _stand_ins() -> list[tuple[Any, str, Any]]:
             staticmethod(_dispatch(select.select, lambda host, *args: polling.select(*args))),
         ),
         (asyncio, "new_event_loop", _new_event_loop(asyncio.new_event_loop)),
+        (asyncio, "SelectorEventLoop", DispatchingLoop),
         (asyncio.events, "new_event_loop", _new_event_loop(asyncio.new_event_loop)),
         (ssl.SSLContext, "wrap_socket", _wrap_socket(ssl.SSLContext.wrap_socket)),
     ]
