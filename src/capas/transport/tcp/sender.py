@@ -17,6 +17,10 @@ _GATHER: Final = 8192  # writes below this are copied together
 _SEAL: Final = 65_536  # gathered bytes become a chunk at this size
 _COMPACT: Final = 64  # released chunks before the lists are cut
 
+#: The queue of a connection that never sent; nobody adds to it.
+_NO_CHUNKS: Final[list[bytes]] = []
+_NO_STARTS: Final[list[int]] = []
+
 
 @final
 class Sender:
@@ -84,8 +88,8 @@ class Sender:
         self.eor: list[int] = []
         self.limit: int = limit
         self.auto_max: int = auto_max  # 0: the user fixed the buffer
-        self._chunks: list[bytes] = []
-        self._starts: list[int] = []
+        self._chunks: list[bytes] = _NO_CHUNKS
+        self._starts: list[int] = _NO_STARTS
         self._head: int = 0
         self._tail: bytearray | None = None
         self._sealed_end: int = iss + 1
@@ -124,6 +128,9 @@ class Sender:
         return n
 
     def _push(self, chunk: bytes) -> None:
+        if self._starts is _NO_STARTS:
+            self._starts = []
+            self._chunks = []
         self._starts.append(self._sealed_end)
         self._chunks.append(chunk)
         self._sealed_end += len(chunk)
