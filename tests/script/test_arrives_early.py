@@ -298,3 +298,13 @@ def test_close_in_listen_and_syn_sent() -> None:
     other = script.peer(to=81)
     other.send(SYN)
     other.expect(RST | ACK)
+
+
+@pytest.mark.rfc("9293", "3.10.7.1")
+@pytest.mark.parametrize(("silent", "to_syn", "to_ack"), [(0, 1, 1), (1, 0, 1), (2, 0, 0)])
+def test_a_closed_port_may_be_told_to_keep_silent(silent: int, to_syn: int, to_ack: int) -> None:
+    script = Script(tcp_blackhole=silent)
+    for flags, answers in ((SYN, to_syn), (ACK, to_ack)):
+        peer = script.peer(81, 4000 + flags)
+        peer.send(flags, seq=100, ack=1)
+        assert len(peer.drain()) == answers

@@ -102,7 +102,6 @@ class HostConfig:
     tcp_out_of_order_ranges: int = 4096  # ranges held by one connection
     tcp_reordering: int = 3  # DupThresh
     tcp_rfc1337: bool = True
-    tcp_early_retransmit: bool = True
     tcp_rack: bool = True  # loss detection by RFC 8985; False: by RFC 6675 §4 alone
     tcp_tlp: bool = True  # tail loss probe, RFC 8985 §7
     tcp_mtu_probing: int = 1  # 0 off, 1 after black-hole suspicion (RFC 4821 in Linux's manner)
@@ -118,10 +117,8 @@ class HostConfig:
     tcp_rto_whole_floor: bool = False  # rto_min under the whole RTO instead of its variance term
     tcp_rto_slop: int = 0  # ns added to every timeout but the first
     tcp_round_receive_buffer: bool = False  # round it up to whole segments after the handshake
-    tcp_buffer_doubling: bool = True  # SO_RCVBUF and SO_SNDBUF count overhead (man 7 socket)
     tcp_dsack: bool = True  # send D-SACK blocks, RFC 2883
     tcp_frto: bool = True  # F-RTO, RFC 5682
-    tcp_limited_transmit: bool = True  # RFC 3042
     tcp_insecure_rst: bool = False  # any RST in the window kills (RFC 793 instead of RFC 5961)
     tcp_insecure_syn: bool = False  # any SYN in the window kills
     tcp_drop_synfin: bool = False  # ignore SYN+FIN
@@ -131,10 +128,8 @@ class HostConfig:
     tcp_notsent_lowat: int = 0xFFFFFFFF  # default of TCP_NOTSENT_LOWAT, bytes
     tcp_min_tso_segs: int = 2  # segments of the smallest super-frame worth waiting for
     tcp_tso_autosize: bool = False  # size super-frames by rate and window (Linux tcp_tso_autosize)
-    tcp_tso_win_divisor: int = 3  # defer super-frames smaller than this part of the window
     tcp_advmss: int = 0  # MSS option to announce, 0: from the route's MTU
     tcp_fastopen_key: str = ""  # hexadecimal, groups joined by "-"; "": random
-    tcp_fastopen_cookies: bool = True  # ask for and demand cookies
     tcp_ecn_retries: int = 0  # SYNs with ECN flags before falling back (RFC 3168 §6.1.1.1)
     tcp_default_mss: int = 536  # without an MSS option, RFC 9293 §3.7.1
     tcp_default_mss6: int = 1220

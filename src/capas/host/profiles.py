@@ -32,7 +32,6 @@ def freebsd() -> HostConfig:
     config.tcp_send_buffer = 32_768  # net.inet.tcp.sendspace
     config.tcp_send_buffer_max = 2_097_152
     config.tcp_round_receive_buffer = True
-    config.tcp_buffer_doubling = False
     config.tcp_rto_min = 30 * MS  # net.inet.tcp.rexmit_min, with rexmit_slop 200 ms on top
     config.tcp_rto_max = 64 * SECOND
     config.tcp_rto_whole_floor = True

@@ -136,11 +136,9 @@ _SETTINGS: Final[dict[str, Setter]] = {
     "net.ipv4.tcp_base_mss": _count("tcp_base_mss"),
     "net.ipv4.tcp_notsent_lowat": _count("tcp_notsent_lowat"),
     "net.ipv4.tcp_min_tso_segs": _count("tcp_min_tso_segs"),
-    "net.ipv4.tcp_tso_win_divisor": _count("tcp_tso_win_divisor"),
     "net.ipv4.tcp_rto_min_us": _count("tcp_rto_min", 1000),
     "net.ipv4.tcp_fastopen": _count("tcp_fastopen"),
     "net.ipv4.tcp_fastopen_key": _key,
-    "net.ipv4.tcp_fastopen_cookies": _flag("tcp_fastopen_cookies"),
     "net.ipv4.tcp_max_tw_buckets": _count("tcp_time_wait_limit"),
     "net.core.somaxconn": _count("tcp_somaxconn"),
     # -- FreeBSD ----------------------------------------------------------------------------------
@@ -184,6 +182,8 @@ _SETTINGS: Final[dict[str, Setter]] = {
 _CONSTANT: Final[dict[str, tuple[str, ...]]] = {
     "net.ipv4.tcp_fack": ("0", "1"),  # without effect in Linux too since 4.15
     "net.ipv4.tcp_ecn_option": ("0", "1", "2"),  # only with accurate ECN
+    "net.ipv4.tcp_tso_win_divisor": ("1", "2", "3", "8"),  # runs are not held back for more
+    "net.ipv4.tcp_fastopen_cookies": ("1",),
     "net.ipv4.tcp_pacing_ss_ratio": ("200",),
     "net.ipv4.tcp_pacing_ca_ratio": ("120",),
     "net.ipv4.tcp_no_metrics_save": ("0", "1"),  # connections do not learn from earlier ones

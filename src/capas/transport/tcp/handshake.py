@@ -18,9 +18,7 @@ if TYPE_CHECKING:
     from capas.base.config import HostConfig
     from capas.transport.tcp.connection import TcpConnection
 
-DEFAULT_MSS4: Final = 536  # RFC 9293 §3.7.1 MUST-15
 SMALL_MSS: Final = 8  # bytes: below this no payload could ever leave
-DEFAULT_MSS6: Final = 1220
 MAX_WINDOW: Final = 65_535  # unscaled, bytes
 FALLBACK_RTO: Final = 3 * SECOND  # RFC 6298 §5.7
 
@@ -135,7 +133,7 @@ def take_syn(c: "TcpConnection", seg: Segment, now: int) -> None:
         neg.ecn_ok = config.tcp_ecn == 1 and seg.flags & (ECE | CWR) == ECE
     else:
         neg.ecn_ok = config.tcp_ecn != 0 and seg.flags & (ECE | CWR) == ECE | CWR
-    default = DEFAULT_MSS4 if len(c.path.remote) == 4 else DEFAULT_MSS6
+    default = default_mss(config, c.path.remote)
     neg.peer_mss = max(seg.mss, 64) if seg.mss > 0 else default  # Linux TCP_MIN_MSS-like floor
     rx.start(seg.seq, initial_receive_window(c, advertised_mss(c)))
     if neg.wscale_ok:
@@ -205,6 +203,11 @@ def established(c: "TcpConnection") -> None:
     rx.quick = 0 if manners.freebsd(c) else max(2, min(16, rx.window() // (2 * max(c.tx.mss, 1))))
     if c.neg.ecn_ok:
         c.counters.add("tcp.ecn_negotiated")
+
+
+def default_mss(config: "HostConfig", remote: bytes) -> int:
+    """What a peer without an MSS option takes (RFC 9293 §3.7.1 MUST-15)."""
+    return config.tcp_default_mss if len(remote) == 4 else config.tcp_default_mss6
 
 
 def update_mss(c: "TcpConnection", now: int) -> None:

@@ -182,6 +182,9 @@ class TcpLayer:
             self.counters.add("tcp.no_listener")
             if self.env.trace is not None:
                 self.env.trace.dropped(now, "tcp.no_listener", "RFC 9293 §3.10.7.1")
+            silent = self.config.tcp_blackhole
+            if silent == 2 or (silent == 1 and segment.flags & SYN):
+                return  # FreeBSD's net.inet.tcp.blackhole: closed ports do not answer
         self.reset(local, local_port, remote, remote_port, segment, now, interface.index)
 
     def _listener(self, local: bytes, port: int, key: bytes) -> TcpListener | None:

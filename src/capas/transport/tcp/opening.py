@@ -131,7 +131,7 @@ def _send_cookie(
     c = _child(layer, listener, path, interface, now)
     c.listener = None
     irs = seg.seq
-    default = handshake.DEFAULT_MSS4 if len(path[2]) == 4 else handshake.DEFAULT_MSS6
+    default = handshake.default_mss(layer.config, path[2])
     mss = seg.mss if seg.mss > 0 else default
     iss = layer.secrets.cookie(c.path.key, irs, mss, now)
     handshake.take_syn(c, seg, now)

@@ -99,6 +99,8 @@ def transmit(c: "TcpConnection", seq: int, n: int, flags: int, now: int) -> bool
 def _sack_room(c: "TcpConnection", n: int) -> int:
     """How many SACK blocks fit beside ``n`` bytes (RFC 9293 §3.7.1); -1: there are none to send."""
     rx = c.rx
+    if not c.config.tcp_dsack:
+        rx.dsack = None
     if (rx.ooo is None and rx.dsack is None) or not c.neg.sack_ok:
         return -1
     most = tcp_options.MAX_BLOCKS_WITH_TIMESTAMPS if c.neg.ts_ok else tcp_options.MAX_BLOCKS
@@ -248,10 +250,10 @@ def _new_data(c: "TcpConnection", now: int) -> None:
         if tx.eor:
             avail = _record_end(c) - tx.snd_nxt
         n = min(avail, room, max(window, mss), run_limit)
-        if n % mss or n <= 0:
-            # Nagle looks at the last record only: a whole one with more behind it goes.
-            if n < avail or not tx.eor or tx.snd_nxt + n == tx.queue_end:
-                n = _whole_segments(c, n, avail, room)
+        # Nagle looks at the last record only: a whole one with more behind it goes.
+        last = n < avail or not tx.eor or tx.snd_nxt + n == tx.queue_end
+        if (n % mss or n <= 0) and last:
+            n = _whole_segments(c, n, avail, room)
         if n <= 0:
             limited = room < min(avail, mss)
             break
