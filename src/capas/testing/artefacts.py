@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The files that a failed test leaves: one pcapng and one HTML page."""
 
+import gc
 import hashlib
 import os
 import re
@@ -45,6 +46,7 @@ def leave(
     internet: "Internet", directory: Path, *, node: str, error: str, command: str, said: str = ""
 ) -> Left:
     """Write both files, and say what a reader of the failure needs."""
+    gc.collect()  # what the failure left open is closed now, in every run alike
     lines = [f"seed {internet.seed}, {internet.now:.6f} s of virtual time"]
     plan = internet.plan
     if plan is not None:

@@ -14,6 +14,7 @@ and for the thread that opened it, and are given back on `close`, whatever happe
 """
 
 import asyncio
+import gc
 import io
 import random
 import tempfile
@@ -44,6 +45,7 @@ T = TypeVar("T")
 Watcher = Callable[[], None]
 
 _SPOOL = 8 << 20  # bytes of a capture kept in memory before it goes to a file
+_TIDY = 600 * SECOND  # between collections of garbage
 _QUIET_IDLE = 60.0  # s without anything due after which an internet counts as quiet
 
 
@@ -109,6 +111,11 @@ class Internet(FaultLog):
         if self.record:
             self.world.capture(self._file)
             self.world.captures.append(cast(WorldCapture, self.tracks))
+        if gc.isenabled():  # a socket that is collected says goodbye: not at a moment of chance
+            gc.disable()
+            stack.callback(gc.enable)
+        self._next_tidy: int = _TIDY
+        self.world.engine.checks.append(self._tidy)
         self._keylog = stack.enter_context(KeyLog())
         stack.enter_context(self.world.driver.activate())
         stack.enter_context(modules.installed())
@@ -125,6 +132,13 @@ class Internet(FaultLog):
         if self._open:
             self._open = False
             self._stack.close()
+
+    def _tidy(self) -> None:
+        """Collect garbage at moments of virtual time, so that every run does it alike."""
+        now = self.world.engine.clock.time
+        if now >= self._next_tidy:
+            self._next_tidy = now + _TIDY
+            gc.collect()
 
     def _stop(self) -> None:
         self.world.engine.checks.clear()
