@@ -176,4 +176,3 @@ def parse_interface(text: str) -> tuple[bytes, int]:
     if not length.isdigit() or int(length) > len(address) * 8:
         raise ValueError(f"{text!r}: the prefix length must be 0 to {len(address) * 8}")
     return address, int(length)
-
