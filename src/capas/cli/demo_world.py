@@ -83,7 +83,7 @@ class Story:
         for host in (self.web, self.mail, self.dns):
             world.link(host, lan, rate="1Gbit", delay="50us")
         self.client.names = {}  # it asks the name server
-        self.client.nameservers = [addresses_of(self.dns)[0]]
+        self.client.nameservers = addresses_of(self.dns)  # the second hears what the first did not
         for host in world.hosts.values():
             self.recorder.watch(host)
 

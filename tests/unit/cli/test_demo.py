@@ -15,7 +15,7 @@ pytest.importorskip("click", reason="needs click: pip install 'capas[tools]'")
 pytest.importorskip("aiosmtplib", reason="needs aiosmtplib: pip install 'capas[tools]'")
 
 from capas.application import web
-from capas.cli.demo_world import PAGE, PINGS
+from capas.cli.demo_world import PAGE, PINGS, Story, addresses_of
 from capas.cli.main import main
 
 
@@ -120,3 +120,11 @@ def test_wrong_options_are_wrong_usage(
 def test_a_capture_that_cannot_be_written(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["demo", "--json", "--pcap", "/nonexistent/demo.pcapng"]) == 1
     assert "/nonexistent/demo.pcapng" in capsys.readouterr().err
+
+
+def test_the_client_knows_the_name_server_by_both_families() -> None:
+    """Twice as many tries: at 10 % loss and seed 5 one server's two tries were lost."""
+    story = Story(seed=5)
+    with story.world:
+        assert story.client.nameservers == addresses_of(story.dns)
+        assert sorted(map(len, story.client.nameservers)) == [4, 16]
