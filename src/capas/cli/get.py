@@ -90,8 +90,12 @@ def command(
 def _checked(url: str) -> str:
     if "://" not in url:
         url = f"http://{url}"
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # an open bracket, a port that is none
+        good = False
+    if not good:
         raise click.UsageError(f"{url!r} is not a URL such as http://192.0.2.1/page")
     return url
 

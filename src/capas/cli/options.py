@@ -4,6 +4,7 @@
 import functools
 import json
 import os
+import socket
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -15,7 +16,13 @@ from capas.cli.main import complain
 from capas.errors import CapasError, ConfigurationError
 from capas.sim.links import LinkSettings
 from capas.sim.units import chance, rate_bytes, time_ns
-from capas.wire.address import parse, parse_interface, parse_mac
+from capas.wire.address import (
+    is_multicast,
+    is_unspecified,
+    parse,
+    parse_interface,
+    parse_mac,
+)
 from capas.wire.address import text as address_text
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -44,6 +51,8 @@ class InterfaceAddressType(ParamType):
         if "/" not in value:
             example = f"{value}/{24 if len(packed) == 4 else 64}"
             self.fail(f"{value!r} lacks its prefix length; say it like {example}", param, ctx)
+        if is_unspecified(packed) or is_multicast(packed) or packed == b"\xff" * 4:
+            self.fail(f"{value!r} is no address of one host", param, ctx)
         return f"{address_text(packed)}/{length}"
 
 
@@ -271,6 +280,8 @@ def reports_errors(function: F) -> F:
 
 def os_text(error: OSError) -> str:
     """What the errno means (asyncio puts an address in the place of those words)."""
+    if isinstance(error, socket.gaierror):
+        return str(error.strerror)  # its numbers are no errno
     if isinstance(error, CapasError) or error.errno is None:
         return str(error)
     name = f"{error.filename}: " if error.filename else ""

@@ -2,12 +2,14 @@
 """Command lines that cannot be, told before any device is touched."""
 
 import json
+import socket
 
 import pytest
 
 from capas.cli import up
 from capas.cli.main import main
 from capas.cli.nc import _target
+from capas.cli.options import os_text
 from capas.cli.ping import Tally
 
 UP = ("up", "--tap", "capas0", "--address", "10.99.0.2/24")
@@ -23,6 +25,10 @@ UP = ("up", "--tap", "capas0", "--address", "10.99.0.2/24")
         (("up", "--tap", "t0", "--address", "fd00::1"), "fd00::1/64"),
         (("up", "--tap", "t0", "--address", "10.0.0.300/24"), "10.0.0.300"),
         (("up", "--tap", "t0", "--address", "10.0.0.1/33"), "0 to 32"),
+        (("up", "--tap", "t0", "--address", "224.0.0.9/24"), "one host"),
+        (("up", "--tap", "t0", "--address", "ff02::9/64"), "one host"),
+        (("up", "--tap", "t0", "--address", "::/64"), "one host"),
+        (("up", "--tap", "t0", "--address", "255.255.255.255/32"), "one host"),
         ((*UP, "--gateway", "nowhere"), "nowhere"),
         ((*UP, "--serve", "gopher:70"), "there are http"),
         ((*UP, "--serve", "http:80"), "http:80=DIRECTORY"),
@@ -38,6 +44,8 @@ UP = ("up", "--tap", "capas0", "--address", "10.99.0.2/24")
         ((*UP, "--mtu", "0"), "range"),
         (("ping", "--tap", "t0", "--address", "10.0.0.1/24"), "TARGET"),
         (("get", "--tap", "t0", "--address", "10.0.0.1/24", "ftp://x/"), "not a URL"),
+        (("get", "--tap", "t0", "--address", "10.0.0.1/24", "http://[::1/"), "not a URL"),
+        (("get", "--tap", "t0", "--address", "10.0.0.1/24", "http://x:99999/"), "not a URL"),
         (("get", "--tap", "t0", "--address", "10.0.0.1/24", "x", "-d", "@/none"), "no file"),
         (("nc", "--tap", "t0", "--address", "10.0.0.1/24", "x"), "HOST and PORT"),
         (("nc", "--tap", "t0", "--address", "10.0.0.1/24", "x", "noport"), "well-known"),
@@ -78,3 +86,9 @@ def test_rtt_as_ping_computes_it() -> None:
     assert rtt is not None and (rtt["min"], rtt["avg"], rtt["max"]) == (1, 2, 3)
     assert abs(rtt["mdev"] - (2 / 3) ** 0.5) < 1e-9
     assert Tally().rtt() is None
+
+
+def test_a_failed_look_up_is_told_in_words() -> None:
+    assert os_text(socket.gaierror(socket.EAI_NONAME, "Name or service not known")) == (
+        "Name or service not known"
+    )
