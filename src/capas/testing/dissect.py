@@ -4,6 +4,7 @@
 from collections.abc import Mapping
 from typing import Final, NamedTuple, final
 
+from capas.base.clock import MS
 from capas.base.seq import diff
 from capas.link.link import Medium
 from capas.sim.trains import network_offset
@@ -12,6 +13,7 @@ from capas.wire import tcp
 from capas.wire.address import text as address_text
 
 _FLAGS: Final = ((tcp.SYN, "SYN"), (tcp.FIN, "FIN"), (tcp.RST, "RST"))
+_LONG: Final = 250 * MS  # a way that is told of
 _SHOWN: Final = 24  # bytes of payload in a label
 _ICMP: Final = {
     1: "ICMP unreachable", 3: "ICMP unreachable", 0: "echo reply", 8: "echo request",
@@ -51,6 +53,9 @@ class Names:
         kind, words, target = self._words(hop)
         receivers = tuple(dict.fromkeys(host for _, host, _ in hop.arrivals))
         missing = hop.packets - hop.arrived
+        way = hop.arrivals[0][0] - hop.time if hop.arrivals else 0
+        if way >= _LONG:
+            words += f", there {way // MS} ms later"
         if hop.packets > 1:
             words += f" ({hop.packets} packets"
             words += f", {missing} lost)" if 0 < missing < hop.packets else ")"
@@ -104,7 +109,9 @@ class Names:
             return "udp", f"{word} {end - l4 - 8} bytes" + _peek(data[l4 + 8 : end])
         if protocol in (1, 58) and end > l4:
             return "other", _ICMP.get(data[l4], f"ICMP type {data[l4]}")
-        return "other", "fragment" if protocol == -1 else f"protocol {protocol}"
+        return "other", {-1: "fragment", 0: "multicast listeners"}.get(
+            protocol, f"protocol {protocol}"
+        )
 
     def _segment(self, segment: tcp.Segment, key: tuple[bytes, int, bytes, int]) -> str:
         if segment.flags & tcp.SYN:
