@@ -104,7 +104,7 @@ class RangeSet:
         return i < len(self.starts) and self.starts[i] < end
 
     def crowded(self, count: int, total: int) -> int:
-        """The highest start with ``count`` ranges or over ``total`` integers from it on; -1: none."""
+        """The highest start with ``count`` ranges, or over ``total`` in all, from it on; or -1."""
         starts, ends = self.starts, self.ends
         above = 0
         for i in range(len(starts) - 1, -1, -1):
