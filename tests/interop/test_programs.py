@@ -3,6 +3,7 @@
 
 import hashlib
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -57,12 +58,14 @@ def test_curl_crosses_simulated_routers(lab: Lab, tmp_path: Path) -> None:
         sys.executable, "-m", "capas.cli.main", "run", "--real-time",
         str(ROOT / "examples" / "kernel.toml"), cwd=ROOT, stdout=log, stderr=subprocess.STDOUT,
     )  # fmt: skip
-    until(lab, "ip", "-4", "route", "add", "10.77.2.0/24", "via", "10.77.0.1")
-    until(lab, "ip", "-6", "route", "add", "fd77:2::/64", "via", "fd77::1")
+    lines = (ROOT / "examples" / "kernel.toml").read_text().splitlines()
+    told = [shlex.split(line[1:], comments=True) for line in lines if line.startswith("#   ")]
+    for words in told[1:]:  # the file says how, and it is so
+        until(lab, *words)
+    assert [words[0] for words in told[1:]] == ["ip", "ip", "curl", "curl"]
     for host in ("10.77.2.80", "[fd77:2::80]"):
-        until(lab, "curl", "-sSfg", "-m", "10", f"http://{host}/")
-        told = lab.run("curl", "-sSfg", "-T", str(page), "-X", "POST", f"http://{host}/").stdout
-        assert hashlib.sha256(page.read_bytes()).hexdigest() in told
+        echoed = lab.run("curl", "-sSfg", "-T", str(page), "-X", "POST", f"http://{host}/").stdout
+        assert hashlib.sha256(page.read_bytes()).hexdigest() in echoed
     out = lab.run("ping", "-c", "5", "-i", "0.05", "10.77.2.80", check=False).stdout
     rtt = re.search(r"= [\d.]+/([\d.]+)/", out)
     assert rtt is not None and 30 <= float(rtt[1]) < 60, out
