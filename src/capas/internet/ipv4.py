@@ -18,7 +18,13 @@ from capas.internet.fragment import send_fragments4
 from capas.internet.reassembly import Reassembly
 from capas.internet.route import Route
 from capas.internet.shared import BROADCAST, UNICAST, Shared
-from capas.internet.types import UNREACHABLE_PROTO, ErrorSender, RedirectSender, TransportHandler
+from capas.internet.types import (
+    UNREACHABLE_PROTO,
+    ErrorSender,
+    PacketFilter,
+    RedirectSender,
+    TransportHandler,
+)
 from capas.link.interface import Interface
 from capas.wire.address import ALL_SYSTEMS4, BROADCAST4
 from capas.wire.ipv4 import ETHERTYPE, HEADER
@@ -36,6 +42,7 @@ class Ipv4:
         "_idents",
         "_local",
         "errors",
+        "nat",
         "protocols",
         "reassembly",
         "redirects",
@@ -47,6 +54,7 @@ class Ipv4:
         self.protocols: dict[int, TransportHandler] = {}
         self.errors: ErrorSender | None = None
         self.redirects: RedirectSender | None = None
+        self.nat: PacketFilter | None = None
         self.reassembly: Reassembly = Reassembly(shared)
         rng = shared.rng.stream("ipv4.ident")
         self._idents: list[int] = [rng.u16() for _ in range(256)]
@@ -93,6 +101,8 @@ class Ipv4:
             if whole is not None:
                 self.deliver(interface, whole, 0, now)
             return
+        if self.nat is not None and self.nat.arrived(interface, frame, l3, now):
+            return
         handler = self.protocols.get(protocol)
         if handler is not None:
             handler.receive(interface, frame, l3, l3 + header, end, now)
@@ -101,6 +111,8 @@ class Ipv4:
 
     def deliver(self, interface: Interface, frame: Frame, l3: int, now: int) -> None:
         """Hand up a packet that passed all checks (a reassembled one)."""
+        if self.nat is not None and self.nat.arrived(interface, frame, l3, now):
+            return
         data = frame.data
         header = (data[l3] & 15) * 4
         handler = self.protocols.get(data[l3 + 9])
@@ -143,6 +155,9 @@ class Ipv4:
         elif octet == 0 or octet == 127 or octet >= 240:
             self.shared.drop(now, "ipv4.martian_destination", "RFC 1812 §5.3.7")
         elif self.shared.config.forwarding:
+            if self.nat is not None:
+                self.nat.passing(interface, frame, l3, now)
+                return
             forward4(self, interface, frame, l3, now)
         else:
             self.shared.drop(now, "ipv4.not_ours", "RFC 1122 §3.2.1.3")

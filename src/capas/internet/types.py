@@ -161,6 +161,16 @@ class RedirectSender(Protocol):
         """The packet leaves by the interface it came from; tell its source, if that may help."""
 
 
+class PacketFilter(Protocol):
+    """Who looks at IPv4 packets that pass a router or come to it (a NAT)."""
+
+    def passing(self, interface: Interface, frame: Frame, l3: int, now: int) -> None:
+        """A packet to be forwarded, its header checked: forward it (changed or not) or drop it."""
+
+    def arrived(self, interface: Interface, frame: Frame, l3: int, now: int) -> bool:
+        """A whole packet for this host; True: it was taken, and is not delivered."""
+
+
 class RedirectReceiver(Protocol):
     """Who acts on redirects."""
 

@@ -25,6 +25,7 @@ from capas.sim.capture import WorldCapture
 from capas.sim.driver import EPOCH, SimDriver
 from capas.sim.engine import Engine, HostNode
 from capas.sim.links import LinkSettings
+from capas.sim.nat import Nat
 from capas.sim.plan import Plan
 from capas.sim.process import Process
 from capas.sim.switch import Switch
@@ -231,6 +232,10 @@ class World(faults.Faults):
             assert isinstance(before, LinkSettings)
             after = before.with_(settings, f"link {direction.name}")
             links.build(direction, after, self.rng, self._rounds)
+
+    def nat(self, place: Place, outside: Wire | str, **settings: Any) -> Nat:
+        """Have a router translate what leaves by a link, see `Nat` for settings."""
+        return Nat(self.node(place).host, outside, **settings)
 
     def _plug(
         self, a: Host | Switch, b: Host | Switch, wire: Wire, given: dict[str, list[str]]

@@ -28,6 +28,7 @@ from capas.base.config import HostConfig
 from capas.errors import BlockingInLoopError, ConfigurationError, DeadlockError
 from capas.host.host import Host
 from capas.sim.capture import WorldCapture
+from capas.sim.nat import Nat
 from capas.sim.switch import Switch
 from capas.sim.units import Time, time_ns
 from capas.sim.wire import Wire
@@ -203,6 +204,12 @@ class Internet(FaultLog):
         return self.world.link(
             getattr(first, "host", first), getattr(second, "host", second), **settings
         )
+
+    def nat(self, place: Place, outside: Wire, **settings: Any) -> Nat:
+        """Have a router translate what leaves by ``outside``, also after a restart: `World.nat`."""
+        nat = self.world.nat(self.place(place), outside, **settings)
+        self.stations[self.place(place).name].on_boot(nat.install)
+        return nat
 
     def dns(self, place: Place) -> Station:
         """Have ``place`` answer DNS for all names; the others ask it instead of a hosts table."""
