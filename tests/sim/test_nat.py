@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """NAT44 on a router: transfers, echoes, errors, many hosts behind one address, limits, forwards."""
 
+import asyncio
 import socket as std
 
 import pytest
@@ -14,6 +15,7 @@ from capas.errors import ConfigurationError
 from capas.sim.bindings import ICMP, TCP, TCP_TIMEOUT, TRANSITORY, UDP, Binding, Bindings, rewrite
 from capas.sim.world import World
 from capas.sockets.socket import Socket
+from capas.testing.fixture import Internet
 from capas.wire.address import parse, text
 
 
@@ -256,3 +258,29 @@ def test_refused_settings():
         world.nat("r", "no such")
     with pytest.raises(ConfigurationError):
         world.nat("r", "eth1", forward={80: ("::1", 80)})
+
+
+def test_the_fixture_translates_again_after_a_restart():
+    with Internet(seed=1) as internet:
+        inside, router, outside = internet.host("a"), internet.router("r"), internet.host("o")
+        internet.link(inside, router)
+        nat = internet.nat("r", internet.link(router, outside))
+        peers = []
+
+        async def handle(reader, writer):
+            peers.append(writer.get_extra_info("peername")[0])
+            writer.write(await reader.read(100))
+            writer.close()
+
+        async def ask():
+            reader, writer = await asyncio.open_connection(outside.address, 7)
+            writer.write(b"hi")
+            return await reader.read()
+
+        outside.serve(handle, port=7)
+        assert inside.run(ask()) == b"hi"
+        router.kill()
+        router.restart()
+        assert nat.mappings(internet.world.now) == []
+        assert inside.run(ask()) == b"hi"
+        assert peers == [text(nat.external())] * 2

@@ -282,6 +282,8 @@ class Nat:
         q4 = q3 + header
         if header < 20 or end < q4 + 8 or protocol not in _LEAST or not first:
             return None
+        if not verify(data[q3:q4]):
+            return None  # RFC 5508 REQ-3 b
         at = q4 + (4 if protocol == ICMP else 2 if outgoing else 0)
         port = data[at] << 8 | data[at + 1]
         if outgoing:
