@@ -590,3 +590,22 @@ def test_traffic_that_takes_no_time_takes_a_little():
 
     run(world, main())
     assert world.time < 1
+
+
+def test_a_program_may_be_the_first_thing_that_happens() -> None:
+    world = World(1)
+    for name in ("a", "c"):
+        world.host(name)
+    world.router("b")
+    world.link("a", "b")
+    world.link("b", "c")
+
+    def refused() -> str:
+        with Socket() as s:
+            try:
+                s.connect(("c", 81))
+            except OSError as error:
+                return type(error).__name__
+        return "connected"
+
+    assert world.thread("a", refused).result() == "ConnectionRefusedError"

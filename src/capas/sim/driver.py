@@ -336,8 +336,12 @@ class SimDriver(Driver):
             if node is None or node.host is not host:
                 raise CapasError(f"host {host.name!r} belongs to another world")
         name = name or getattr(function, "__qualname__", "program")
-        engine = self.engine
-        return Process(engine, function, name, node, self, report=report, own_thread=own_thread)
+
+        def program() -> object:
+            self._prepare()  # it may be the first thing that happens in its world
+            return function()
+
+        return Process(self.engine, program, name, node, self, report=report, own_thread=own_thread)
 
     def new_event_loop(self) -> asyncio.AbstractEventLoop:
         """A loop in the time of this world, for programs that make one by themselves."""
