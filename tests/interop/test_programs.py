@@ -67,8 +67,8 @@ def test_curl_crosses_simulated_routers(lab: Lab, tmp_path: Path) -> None:
         echoed = lab.run("curl", "-sSfg", "-T", str(page), "-X", "POST", f"http://{host}/").stdout
         assert hashlib.sha256(page.read_bytes()).hexdigest() in echoed
     out = lab.run("ping", "-c", "5", "-i", "0.05", "10.77.2.80", check=False).stdout
-    rtt = re.search(r"= [\d.]+/([\d.]+)/", out)
-    assert rtt is not None and 30 <= float(rtt[1]) < 60, out
+    least = re.search(r"= ([\d.]+)/", out)
+    assert least is not None and float(least[1]) >= 30, out  # 10 ms and 5 ms, each way
     hops = lab.run("traceroute", "-n", "-q", "5", "10.77.2.80").stdout.splitlines()[1:]
     assert len(hops) == 3 and "10.77.0.1" in hops[0] and "10.77.2.80" in hops[2], hops
     world.terminate()

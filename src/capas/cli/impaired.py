@@ -9,20 +9,19 @@ The simulator's stages look for the network header behind an Ethernet header; on
 frame wears one of zeros while it is on the cable.
 """
 
-from collections import deque
 from typing import Final, final
 
-from capas.base.clock import ManualClock, Scheduler
+from capas.base.clock import Clock, ManualClock, Scheduler
 from capas.base.events import Counters
 from capas.base.frame import CSUM_PARTIAL, Frame
 from capas.base.rng import Rng
-from capas.link.link import FrameSink, Link, Medium
+from capas.link.link import FrameSink, Link, Medium, Shortcut
 from capas.real.device import Device
+from capas.real.outlet import Outlet
 from capas.sim.direction import Direction, Station
 from capas.sim.links import LinkSettings, build
 from capas.sim.statistics import LinkStatistics
 
-_BUSY_LIMIT: Final = 1000  # frames kept for a device that is busy
 _HEADER: Final = 14
 _COVER4: Final = bytes(12) + b"\x08\x00"
 _COVER6: Final = bytes(12) + b"\x86\xdd"
@@ -34,32 +33,25 @@ class _End:
 
     def __init__(self) -> None:
         self.sink: FrameSink | None = None
+        self.shortcut: Shortcut | None = None
         self.station: Station | None = None
 
 
 @final
-class _Outlet:
-    """Where the outgoing direction ends: the device, with a short queue while it is busy."""
+class _Far:
+    """Where the outgoing direction ends: the device."""
 
     def __init__(self, device: Device, bare: bool) -> None:
-        self.device = device
+        self.outlet = Outlet(device)
         self.bare = bare
-        self.waiting: deque[Frame] = deque()
 
     def receive(self, frame: Frame, now: int) -> None:
         """A frame comes off the cable."""
-        if self.bare:
-            frame = uncovered(frame)
-        if self.waiting or not self.device.transmit(frame):
-            if len(self.waiting) >= _BUSY_LIMIT:
-                self.device.counters.add("device.queue_full")
-                return
-            self.waiting.append(frame)
+        self.outlet.write(uncovered(frame) if self.bare else frame)
 
     def link_ready(self, now: int) -> None:
         """The device takes frames again."""
-        while self.waiting and self.device.transmit(self.waiting[0]):
-            self.waiting.popleft()
+        self.outlet.link_ready()
 
 
 @final
@@ -80,20 +72,29 @@ class _Inlet:
 
 @final
 class ImpairedLink(Link):
-    """The link of an interface whose frames cross a bad cable to ``device``."""
+    """The link of an interface whose frames cross a bad cable to ``device``.
+
+    ``time`` is the clock of the driver that runs ``scheduler``.
+    """
 
     def __init__(
-        self, device: Device, settings: LinkSettings, scheduler: Scheduler, seed: int = 0
+        self,
+        device: Device,
+        settings: LinkSettings,
+        scheduler: Scheduler,
+        time: Clock,
+        seed: int = 0,
     ) -> None:
         self.device = device
         self.caps = device.caps
         self.bare = device.caps.medium is not Medium.ETHERNET
         self.clock = ManualClock()
+        self._time = time
         self._sink: FrameSink | None = None
         self._near = _End()
-        self._outlet = _Outlet(device, self.bare)
+        self._far = _Far(device, self.bare)
         far = _End()
-        far.sink = self._outlet
+        far.sink = self._far
         self.out = Direction("host>device", self.clock, scheduler, far)
         self.incoming = Direction("device>host", self.clock, scheduler, self._near)
         device.sink = _Arrivals(self)
@@ -118,15 +119,17 @@ class ImpairedLink(Link):
         self.out.push(covered(frame) if self.bare else frame)
         return True
 
-    def arrived(self, frame: Frame, now: int) -> None:
-        """The device has read a frame: it starts at the cable's far end."""
-        if now > self.clock.time:
-            self.clock.time = now
+    def arrived(self, frame: Frame) -> None:
+        """The device has read a frame: it starts at the cable's far end.
+
+        Now, not when the driver began to read its batch: or the cable would be shorter than asked.
+        """
+        self.clock.time = max(self.clock.time, self._time.now())
         self.incoming.push(covered(frame) if self.bare else frame)
 
     def ready(self, now: int) -> None:
         """The device takes frames again."""
-        self._outlet.link_ready(now)
+        self._far.link_ready(now)
 
     def statistics(self) -> dict[str, LinkStatistics]:
         """What happened on the way out and on the way in."""
@@ -147,7 +150,7 @@ class _Arrivals:
 
     def receive(self, frame: Frame, now: int) -> None:
         """The device has read a frame."""
-        self.link.arrived(frame, now)
+        self.link.arrived(frame)
 
     def link_ready(self, now: int) -> None:
         """The device takes frames again."""

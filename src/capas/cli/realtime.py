@@ -4,15 +4,23 @@
 The world's engine runs what is due by now and sleeps, in the devices' own epoll, until the next
 event, frame or deadline.  A TAP is plugged into a switch of the world as any other cable, so the
 kernel's programs reach simulated hosts across simulated routers and their impairments.
+
+Invariant: each event of the world happens at its own time, also when the process comes late, and
+what comes from outside, a frame of the kernel or a call of a program, finds the world at the time
+it really comes (`PacedDriver.catch_up`).  So no link is ever shorter than its delay.
 """
 
 import time
-from typing import Any, Final, cast, final
+from typing import Final, final
 
-from capas.base.clock import SECOND
+from capas.base.clock import SECOND, Clock
+from capas.base.frame import Frame
 from capas.errors import BlockingInLoopError, ConfigurationError
 from capas.host.host import Host
+from capas.link.link import Link
+from capas.real.clock import MonotonicClock
 from capas.real.device import Device
+from capas.real.outlet import Outlet
 from capas.real.ports import Ports
 from capas.sim.switch import Switch
 from capas.sim.world import World
@@ -29,10 +37,12 @@ class PacedDriver(Driver):
 
     virtual = False
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, *, clock: Clock | None = None) -> None:
         self.world: World = world
         self.ports: Ports = Ports(_BATCH)
-        self._base: int = time.monotonic_ns() - world.now
+        self.lock = _CaughtUp(self)
+        self._clock: Clock = clock if clock is not None else MonotonicClock()
+        self._base: int = self._clock.now() - world.now
         self._told: bool = False
         for host in world.hosts.values():
             self.adopt(host)
@@ -44,14 +54,16 @@ class PacedDriver(Driver):
             raise ConfigurationError(
                 f"a TAP ends in a switch: {to!r} is none; put one between, with [switches.NAME]"
             )
-        switch.attach(cast(Any, device))
+        port = switch.attach(_Plug(self, device))
+        for capture in self.world.captures:
+            capture.add_switch_port(port)
         self.ports.add(device)
 
     # -- the Driver contract --------------------------------------------------------------------
 
     def now(self) -> int:
         """The wall clock, ns since the world began."""
-        return time.monotonic_ns() - self._base
+        return self._clock.now() - self._base
 
     def wall(self) -> float:
         """Seconds since the Unix epoch."""
@@ -77,18 +89,18 @@ class PacedDriver(Driver):
     def turn(self, deadline: int) -> None:
         """Run what is due, then sleep until the next event, frame or ``deadline``."""
         self.ports.watch_loop(self.real_selector)
-        self._work()
-        while not self._told:
+        self.catch_up()
+        while True:
             now = self.now()
-            if now >= deadline:
-                break
             due = min(deadline, self.world.scheduler.next_deadline(), now + _LONGEST)
+            if self._told or self.ports.busy_links(now):
+                due = now
             self.ports.sleep(max(0, due - now) / SECOND)
-            self.ports.take_in(self._catch_up())
-            self._work()
-            if self.ports.loop_ready:
-                break
-        self._told = False
+            self.ports.take_in(self.now())
+            self.catch_up()
+            if self._told or self.ports.loop_ready or self.now() >= deadline:
+                self._told = False
+                return
 
     def wake(self) -> None:
         """Make a `turn` that sleeps return."""
@@ -101,29 +113,67 @@ class PacedDriver(Driver):
 
     # -- the world ------------------------------------------------------------------------------
 
-    def _work(self) -> None:
-        """Everything due by now, each event at its own time."""
+    def catch_up(self) -> int:
+        """Run all that is due, each event at its own time; the world's time, which is now."""
         world, engine = self.world, self.world.engine
+        clock = engine.clock
+        if engine.busy:
+            return clock.time  # something in the world calls: its time is the event's
         world.prepare()
         engine.enter()
         try:
             limit = self.now()
             while engine.step(limit):
                 pass
-            self._catch_up()
+            clock.time = max(clock.time, limit)
             if engine.woken:
                 engine.woken = False
                 self._told = True
         finally:
             engine.leave()
-
-    def _catch_up(self) -> int:
-        """The world's clock is never behind a frame that comes from outside."""
-        clock = self.world.engine.clock
-        if self.world.scheduler.next_deadline() > (now := self.now()):
-            clock.time = max(clock.time, now)
         return clock.time
 
     def close(self) -> None:
         """Give the descriptors back."""
         self.ports.close()
+
+
+@final
+class _CaughtUp:
+    """Held around every call of a program into a host: the world is not behind the program."""
+
+    def __init__(self, driver: PacedDriver) -> None:
+        self._driver = driver
+
+    def __enter__(self) -> None:
+        self._driver.catch_up()
+
+    def __exit__(self, *_: object) -> None:
+        """The rest is done in the next turn."""
+
+
+@final
+class _Plug(Link):
+    """A device as the cable of a switch's port: what comes by it comes now."""
+
+    def __init__(self, driver: PacedDriver, device: Device) -> None:
+        self.caps = device.caps
+        self.sink = None
+        self._driver = driver
+        self._outlet = Outlet(device)
+        device.sink = self
+
+    def transmit(self, frame: Frame) -> bool:
+        """Always taken: what finds no room in the device's queue is lost."""
+        self._outlet.write(frame)
+        return True
+
+    def receive(self, frame: Frame, now: int) -> None:
+        """The device has read a frame."""
+        frame.time = self._driver.catch_up()
+        if self.sink is not None:
+            self.sink.receive(frame, frame.time)
+
+    def link_ready(self, now: int) -> None:
+        """The device takes frames again."""
+        self._outlet.link_ready()

@@ -62,7 +62,9 @@ class Station:
         link: Link = self.device
         cable = options.cable()
         if cable is not None:
-            self.impaired = ImpairedLink(self.device, cable, self.driver.scheduler, options.seed)
+            self.impaired = ImpairedLink(
+                self.device, cable, self.driver.scheduler, self.driver.clock, options.seed
+            )
             link = self.impaired
         self.host: Host = self.driver.host("capas", config)
         for server in options.nameserver:

@@ -13,8 +13,7 @@ from capas.base.events import Counters
 from capas.base.frame import Frame
 from capas.errors import ConfigurationError
 from capas.link.interface import Tap
-from capas.link.link import LinkCaps
-from capas.sim.wire import WirePort
+from capas.link.link import Link, LinkCaps
 
 AGEING_TIME: Final = 300 * SECOND  # 802.1D-2004 table 7-5
 TABLE_LIMIT: Final = 8192  # addresses
@@ -28,11 +27,11 @@ class SwitchPort:
 
     __slots__ = ("caps", "index", "link", "mtu", "name", "switch", "taps")
 
-    def __init__(self, switch: "Switch", index: int, link: WirePort) -> None:
+    def __init__(self, switch: "Switch", index: int, link: Link) -> None:
         self.switch: Switch = switch
         self.index: int = index
         self.name: str = f"port{index}"
-        self.link: WirePort = link
+        self.link: Link = link
         self.caps: LinkCaps = link.caps
         self.mtu: int = link.caps.mtu
         self.taps: list[Tap] = []
@@ -80,7 +79,7 @@ class Switch:
             bytes, tuple[SwitchPort, int]
         ] = {}  # MAC -> port, last seen; oldest first
 
-    def attach(self, link: WirePort) -> SwitchPort:
+    def attach(self, link: Link) -> SwitchPort:
         """A new port on ``link``."""
         if len(self.ports) >= PORT_LIMIT:
             raise ConfigurationError(f"switch {self.name!r} has {PORT_LIMIT} ports and no room")
