@@ -55,6 +55,7 @@ class HostConfig:
     autoconfigured_addresses: int = 16  # per interface, Linux max_addresses
     default_routers: int = 16  # per interface
     redirect_routes: int = 1024
+    forwarding_flows: int = 4096  # headers remembered per interface of a router
 
     # -- UDP ------------------------------------------------------------------------------------
     udp_receive_buffer: int = 212_992  # Linux rmem_default

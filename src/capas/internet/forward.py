@@ -3,16 +3,18 @@
 
 A super-frame is forwarded whole; whether it fits is asked of its wire segments.  The payload is
 copied once, by `Interface.send`; only the TTL and the checksum of the header are new (RFC 1624).
+A plain decision is remembered (`shortcut`) for the packets of the flow that follow.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from capas.base.checksum import Buffer, pseudo_sum, update
+from capas.base.checksum import pseudo_sum, update
 from capas.base.frame import CSUM_PARTIAL, GSO_UDP_L4, Frame, Offload
 from capas.internet import options4
 from capas.internet.extension import hop_by_hop_ok
 from capas.internet.fragment import fragments4
 from capas.internet.route import Route
+from capas.internet.shortcut import remember
 from capas.internet.types import (
     PACKET_TOO_BIG,
     SCOPE,
@@ -28,6 +30,8 @@ from capas.wire.address import is_link_local, is_loopback, is_multicast, is_unsp
 if TYPE_CHECKING:
     from capas.internet.ipv4 import Ipv4
     from capas.internet.ipv6 import Ipv6
+
+_FRAGMENT: Final = 0x3FFF  # MF or an offset
 
 
 def facts(frame: Frame, l3: int) -> Offload | None:
@@ -59,14 +63,6 @@ def partial(frame: Frame, l3: int, l4: int, end: int) -> Frame:
     out.csum_start = l4
     out.csum_offset = offset
     return out
-
-
-def wire_length(frame: Frame, l3: int, l4: int, end: int) -> int:
-    """The longest IP packet on the wire that a frame stands for, bytes."""
-    if frame.gso_size == 0:
-        return end - l3
-    header = 8 if frame.gso_type == GSO_UDP_L4 else (frame.data[l4 + 12] >> 4) * 4
-    return min(end - l3, l4 - l3 + header + frame.gso_size)
 
 
 def forward4(ip: "Ipv4", interface: Interface, frame: Frame, l3: int, now: int) -> None:
@@ -108,7 +104,7 @@ def forward4(ip: "Ipv4", interface: Interface, frame: Frame, l3: int, now: int) 
     protocol = data[l3 + 9]
     checksum = update(old, ttl << 8 | protocol, ttl - 1 << 8 | protocol)
     patch = bytes((ttl - 1, protocol)) + checksum.to_bytes(2, "big")
-    if end - l3 > mtu and wire_length(frame, l3, l4, end) > mtu:
+    if end - l3 > mtu and software.wire_length(frame, l3, l4, end) > mtu:
         if frag & wire4.DF:
             shared.drop(now, "ipv4.forward_too_big", "RFC 1191 §4")
             if errors is not None:
@@ -116,15 +112,10 @@ def forward4(ip: "Ipv4", interface: Interface, frame: Frame, l3: int, now: int) 
             return
         _forward_fragments(ip, route, frame, l3, patch, mtu, now)
         return
-    if out is interface and route.gateway != src and ip.redirects is not None:
-        ip.redirects.redirect(interface, frame, l3, route, now)
-    shared.counters.add("ipv4.forwarded")
-    if frame.gso_size and frame.csum != CSUM_PARTIAL:
-        frame = partial(frame, l3, l4, end)
-        data = frame.data
-    pieces: tuple[Buffer, ...] = (data[l3 : l3 + 8], patch, memoryview(data)[l3 + 12 : end])
-    next_hop = route.gateway or dst
-    out.send(next_hop, wire4.ETHERTYPE, pieces, facts(frame, l3), now)
+    atomic = frag & _FRAGMENT == 0 and data[l3 + 4 : l3 + 6] == b"\0\0"
+    head = data[l3 : l3 + 8] + patch + data[l3 + 12 : l4]
+    plain = atomic and header == 20 and ip.nat is None
+    _pass_on(ip, interface, frame, l3, end, head, route, mtu, plain, now)
 
 
 def _forward_fragments(
@@ -191,20 +182,42 @@ def forward6(ip: "Ipv6", interface: Interface, frame: Frame, l3: int, now: int) 
     end = l3 + 40 + length
     mtu = route.mtu if route.mtu and route.mtu < out.mtu else out.mtu
     l4 = frame.csum_start if frame.csum == CSUM_PARTIAL else l3 + 40
-    if end - l3 > mtu and wire_length(frame, l3, l4, end) > mtu:
+    if end - l3 > mtu and software.wire_length(frame, l3, l4, end) > mtu:
         shared.drop(now, "ipv6.forward_too_big", "RFC 4443 §3.2")
         if errors is not None:
             errors.error(interface, frame, l3, PACKET_TOO_BIG, now, mtu)
         return
+    head = b"".join((data[l3 : l3 + 7], bytes((hops - 1,)), src, dst))
+    plain = next_header != wire6.HOP_BY_HOP
+    _pass_on(ip, interface, frame, l3, end, head, route, mtu, plain, now)
+
+
+def _pass_on(
+    ip: "Ipv4 | Ipv6",
+    interface: Interface,
+    frame: Frame,
+    l3: int,
+    end: int,
+    head: bytes,
+    route: Route,
+    mtu: int,
+    plain: bool,
+    now: int,
+) -> None:
+    """Send a packet on with its new IP header; what is ``plain`` may be remembered."""
+    out = route.interface
+    if head[0] >> 4 == 6:
+        src, dst, name, ethertype = head[8:24], head[24:], "ipv6.forwarded", wire6.ETHERTYPE
+    else:
+        src, dst, name, ethertype = head[12:16], head[16:20], "ipv4.forwarded", wire4.ETHERTYPE
     if out is interface and route.gateway != src and ip.redirects is not None:
         ip.redirects.redirect(interface, frame, l3, route, now)
-    shared.counters.add("ipv6.forwarded")
+    ip.shared.counters.add(name)
+    start = l3 + len(head)
     if frame.gso_size and frame.csum != CSUM_PARTIAL:
-        frame = partial(frame, l3, l4, end)
-        data = frame.data
-    pieces: tuple[Buffer, ...] = (
-        data[l3 : l3 + 7],
-        bytes((hops - 1,)),
-        memoryview(data)[l3 + 8 : end],
-    )
-    out.send(route.gateway or dst, wire6.ETHERTYPE, pieces, facts(frame, l3), now)
+        frame = partial(frame, l3, start, end)
+    next_hop = route.gateway or dst
+    rest = memoryview(frame.data)[start:end]
+    out.send(next_hop, ethertype, (head, rest), facts(frame, l3), now)
+    if plain:
+        remember(ip.shared, interface, frame.data, l3, end, head, out, next_hop, mtu)

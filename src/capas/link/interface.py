@@ -145,6 +145,7 @@ class Interface:
         self.neighbors6: NeighborTable = self._neighbors(TYPE_IPV6, "neighbors6")
         self.arp: ArpLayer = ArpLayer(self)
         link.sink = self
+        link.shortcut = None
 
     def _neighbors(self, ethertype: int, name: str) -> NeighborTable:
         table = NeighborTable(

@@ -66,11 +66,19 @@ class FrameSink(Protocol):
         """The link, busy before, accepts frames again."""
 
 
+class Shortcut(Protocol):
+    """What a link may ask before its sink: frames that a router only passes on."""
+
+    def take(self, frame: Frame, now: int) -> bool:
+        """Whether the frame is dealt with: then nothing else of the host has changed."""
+
+
 class Link(ABC):
     """One attachment of one interface."""
 
     caps: LinkCaps
     sink: FrameSink | None = None
+    shortcut: Shortcut | None = None
 
     @abstractmethod
     def transmit(self, frame: Frame) -> bool:

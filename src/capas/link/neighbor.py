@@ -370,6 +370,7 @@ class NeighborTable:
     def _remove(self, entry: Neighbor, now: int) -> None:
         self.scheduler.cancel(entry)
         self.table.pop(entry.address, None)
+        entry.fresh_until = 0  # whoever kept the entry must look again
         packets = self._take(entry)
         if packets and self.lost is not None:
             self.lost(packets, now)
@@ -393,8 +394,6 @@ class NeighborTable:
 
     def _release(self, entry: Neighbor, now: int) -> None:
         packets = self._take(entry)
-        if not packets:
-            return
-        header = self.header(entry, now)  # a stale one starts its delay with these packets
-        if self.release is not None:
+        if packets and self.release is not None:
+            header = self.header(entry, now)  # a stale one starts its delay with these packets
             self.release(header, packets, now)

@@ -62,6 +62,14 @@ def transport_offset(data: bytes, l3: int) -> int:
     return l3 + 40 if data[l3] >> 4 == 6 else l3 + (data[l3] & 0x0F) * 4
 
 
+def wire_length(frame: Frame, l3: int, l4: int, end: int) -> int:
+    """The longest IP packet on the wire that a frame stands for, bytes."""
+    if frame.gso_size == 0:
+        return end - l3
+    header = 8 if frame.gso_type == GSO_UDP_L4 else (frame.data[l4 + 12] >> 4) * 4
+    return min(end - l3, l4 - l3 + header + frame.gso_size)
+
+
 def split(frame: Frame, l3: int, size: int = 0, finish: bool = False) -> list[Frame]:
     """The wire segments of a super-frame whose IP header starts at ``l3``.
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final, Protocol, final
 
 from capas.base.clock import NEVER, ManualClock, Scheduler, Timer
 from capas.base.frame import Frame
-from capas.link.link import FrameSink
+from capas.link.link import FrameSink, Shortcut
 from capas.link.offload import split
 from capas.sim.queues import DropTail, Queue, TailDropServer
 from capas.sim.rates import LineRate
@@ -58,6 +58,7 @@ class End(Protocol):
     """Where a direction delivers."""
 
     sink: FrameSink | None
+    shortcut: Shortcut | None
     station: Station | None
 
 
@@ -345,14 +346,16 @@ class Direction(Timer):
             if sink is None:
                 self.statistics.undeliverable += 1
                 continue
-            if station is not None:
-                if station.condition != UP:
-                    if station.condition == DOWN or not station.hold(sink, frame):
-                        self.statistics.undeliverable += 1
-                    continue
-                if not station.touched:
-                    station.touch()
+            if station is not None and station.condition != UP:
+                if station.condition == DOWN or not station.hold(sink, frame):
+                    self.statistics.undeliverable += 1
+                continue
             self.statistics.delivered += 1
+            shortcut = end.shortcut
+            if shortcut is not None and shortcut.take(frame, now):
+                continue
+            if station is not None and not station.touched:
+                station.touch()
             sink.receive(frame, now)
         when = fifo[0][0] if fifo else NEVER
         if heap and heap[0][0] < when:

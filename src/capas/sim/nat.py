@@ -95,6 +95,7 @@ class Nat:
             for protocol in (TCP, UDP):
                 self.bindings.insert(Binding(protocol, address, inside, port, NEVER))
         host.ipv4.nat = self
+        host.net.routes.changed()  # what was forwarded untranslated is forgotten
         host.ipv4.errors = self
 
     def external(self) -> bytes:

@@ -17,9 +17,15 @@ from capas.wire.address import parse, parse_interface
 
 
 class Segment:
-    """A shared cable: what one port sends, all others receive, in order, when it is run."""
+    """A shared cable: what one port sends, all others receive, in order, when it is run.
+
+    ``shortcuts``  ports' shortcuts are asked first, as a wire does
+    ``taken``      frames that a shortcut took
+    """
 
     def __init__(self) -> None:
+        self.shortcuts = True
+        self.taken = 0
         self.ports: list[Port] = []
         self.queue: deque[tuple[Port, Frame]] = deque()
         self.log: list[Frame] = []
@@ -35,7 +41,11 @@ class Segment:
             if self.lose(frame):
                 continue
             for port in self.ports:
-                if port is not sender and port.sink is not None:
+                if port is sender or port.sink is None:
+                    continue
+                if self.shortcuts and port.shortcut is not None and port.shortcut.take(frame, now):
+                    self.taken += 1
+                else:
                     port.sink.receive(frame, now)
         return moved
 
