@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Real time: what feeds hosts from devices and lets programs wait for them.
 
-One *pump* at a time makes the network go: it sleeps in an epoll until a device has frames, a timer
-of a host is due or somebody wakes it, drains the devices up to ``batch`` frames each, and then
-advances and flushes every host once and tells the watchers.  The pump is
+One *pump* at a time makes the network go: it flushes every host, sleeps in an epoll until a device
+has frames, a timer of a host is due or somebody wakes it, drains the devices up to ``batch`` frames
+each, advances every host and tells the watchers.  The pump is
 
 - the event loop, whose selector calls `RealDriver.turn`: devices and the loop's own descriptors
   stand in one epoll, no thread; or
@@ -196,20 +196,25 @@ class RealDriver(Driver):
             time.sleep(left / SECOND)
 
     def turn(self, deadline: int) -> None:
-        """One look of an event loop at the network and at its own descriptors."""
+        """One look of an event loop at the network and at its own descriptors.
+
+        What arrives is told before it is answered: the flush comes with the next turn, after the
+        program's callbacks, so that acknowledgements ride on answers.
+        """
         if self._loop_thread != threading.get_ident():
             self._adopt()
         ports = self.ports
         ports.watch_loop(self.real_selector)
         with self.lock:
-            timeout = self._work(deadline)
+            timeout = self._flush(deadline)
         while True:
-            self._pump(timeout)
+            ports.sleep(timeout)
             with self.lock:
-                timeout = self._work(deadline)
-                if self._told or ports.loop_ready or self.clock.now() >= deadline:
+                now = self._take_in()
+                if self._told or ports.loop_ready or now >= deadline:
                     self._told = False
                     return
+                timeout = self._flush(deadline)
 
     def wake(self) -> None:
         """Make a `turn` that waits in another thread return."""
@@ -224,7 +229,10 @@ class RealDriver(Driver):
         """The event loop turns no more: whoever blocks, now or next, has the background thread."""
         with self.lock:
             self._loop_thread = 0
-            if self._waiters and not self._closed:
+            if self._closed:
+                return
+            self._flush(NEVER)  # what its last callbacks wrote
+            if self._waiters:
                 self._ensure_pump()
 
     # -- who pumps ------------------------------------------------------------------------------
@@ -263,11 +271,13 @@ class RealDriver(Driver):
     def _background(self) -> None:
         try:
             with self.lock:
-                timeout = self._work(NEVER)
+                timeout = self._flush(NEVER)
             while not self._stopping:
-                self._pump(timeout)
+                self.ports.sleep(timeout)
                 with self.lock:
-                    timeout = self._work(NEVER)
+                    self._take_in()
+                    self._told = False
+                    timeout = self._flush(NEVER)
                     self._told = False
         except BaseException as error:
             with self.lock:
@@ -285,26 +295,17 @@ class RealDriver(Driver):
             thread.join()
         self._thread = None
 
-    # -- the work -------------------------------------------------------------------------------
+    # -- the work, in this order: flush, sleep, take in -----------------------------------------
 
-    def _pump(self, timeout: float | None) -> None:
-        """Sleep until something happens, then take in what the devices have."""
-        self.ports.sleep(timeout)
-        with self.lock:
-            self._asleep_until = -1
-            self.ports.take_in(self.clock.now())
-
-    def _work(self, deadline: int) -> float | None:
-        """Advance, flush and tell; returns how long the pump may sleep, in seconds."""
+    def _flush(self, deadline: int) -> float | None:
+        """Send what is to be sent; returns how long the pump may sleep, in seconds."""
         now = self.clock.now()
-        self.scheduler.run_due(now)
         due = deadline
         for host in self.hosts:
-            host.advance(now)
             host.flush(now)
             ready = host.take_ready()
             if ready:
-                self._tell(ready)
+                self._tell(ready)  # by loopback
             due = min(due, host.next_deadline())
         if self.scheduler.next_deadline() <= now:
             self.scheduler.run_due(now)  # what the flush put on an undelayed cable
@@ -315,6 +316,19 @@ class RealDriver(Driver):
         if due >= NEVER:
             return None
         return max(0, due - now) / SECOND
+
+    def _take_in(self) -> int:
+        """Take what the devices have, fire what is due after it, and tell; returns the time."""
+        now = self.clock.now()
+        self._asleep_until = -1
+        self.ports.take_in(now)
+        self.scheduler.run_due(now)
+        for host in self.hosts:
+            host.advance(now)
+            ready = host.take_ready()
+            if ready:
+                self._tell(ready)
+        return now
 
     def _tell(self, ready: list[Endpoint]) -> None:
         """Wake the threads and watchers of endpoints that became ready."""
