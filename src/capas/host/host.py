@@ -63,7 +63,8 @@ class Host:
         self.interfaces: list[Interface] = []
         self.names: dict[str, list[bytes]] = {}
         self.nameservers: list[bytes] = []
-        self._learned: list[bytes] = []  # of the nameservers, those a router advertised
+        self._learned: dict[str, list[bytes]] = {}  # of the nameservers, those somebody told us
+        self.search: list[str] = []  # domains in which a name without a dot is looked for first
         self.stack = stack.build(self.config, self.counters, self.scheduler, rng.stream("internet"))
         self.net = self.stack.net
         self.ipv4 = self.stack.ipv4
@@ -189,11 +190,17 @@ class Host:
         self.tcp.trace = trace
         self.udp.trace = trace
 
+    def learn_nameservers(self, source: str, servers: Sequence[bytes]) -> None:
+        """``source`` ("ra", "dhcp:eth0") says who resolves names; configured servers come first."""
+        learned = [s for told in self._learned.values() for s in told]
+        configured = [s for s in self.nameservers if s not in learned]
+        self._learned[source] = [s for s in servers if s not in configured]
+        told = [s for source in sorted(self._learned) for s in self._learned[source]]
+        self.nameservers[:] = dict.fromkeys(configured + told)
+
     def _advertised(self, servers: list[bytes], now: int) -> None:
-        """Routers said who resolves names (RFC 8106); configured servers come first."""
-        configured = [s for s in self.nameservers if s not in self._learned]
-        self._learned = list(servers)
-        self.nameservers[:] = configured + [s for s in servers if s not in configured]
+        """Routers said who resolves names (RFC 8106)."""
+        self.learn_nameservers("ra", servers)
 
     def new_endpoint(self) -> Endpoint:
         """An endpoint whose readiness this host reports."""

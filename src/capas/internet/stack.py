@@ -42,12 +42,16 @@ class _ArpWatch:
     def assigned(self, own: InterfaceAddress, now: int) -> None:
         """Nobody answered the probes."""
         self._stack.addresses.assigned(self._interface, own)
+        if own.settled is not None:
+            own.settled(True)
 
     def conflict(self, own: InterfaceAddress, now: int) -> None:
         """Another station has the address: a TENTATIVE one is given up."""
         stack = self._stack
         if own.state == TENTATIVE:
             stack.remove_address(self._interface, own.address, now)
+            if own.settled is not None:
+                own.settled(False)
         if stack.nd.conflict is not None:
             stack.nd.conflict(self._interface, own, now)
 
@@ -123,15 +127,21 @@ class InternetStack:
         origin: str = "static",
         valid_until: int = NEVER,
         preferred_until: int = NEVER,
+        probes: int = 0,
     ) -> InterfaceAddress:
-        """Give an interface an address; over Ethernet an IPv6 one is TENTATIVE during DAD."""
+        """Give an interface an address; over Ethernet an IPv6 one is TENTATIVE during DAD.
+
+        An IPv4 one is while it is probed for: ``config.arp_probes`` times, or ``probes`` if more.
+        """
         own = InterfaceAddress(
             address, prefix_length, PREFERRED, valid_until, preferred_until, origin
         )
         if len(address) == 16:
             self.nd.add(interface, own, now)
         else:
-            interface.arp.address_added(own, now)  # with probes it is TENTATIVE from here on
+            interface.arp.address_added(
+                own, now, probes
+            )  # with probes it is TENTATIVE from here on
             self.addresses.add(interface, own)
         return own
 

@@ -65,19 +65,19 @@ class ArpLayer:
 
     # -- own addresses ----------------------------------------------------------------------------
 
-    def address_added(self, address: InterfaceAddress, now: int) -> None:
+    def address_added(self, address: InterfaceAddress, now: int, probes: int = 0) -> None:
         """Probe for and announce an address of the interface, as the configuration says.
 
-        With probes it is TENTATIVE until they stay unanswered.
+        With probes (at least ``probes``) it is TENTATIVE until they stay unanswered.
         """
         if len(address.address) != 4 or not self.interface.ethernet:
             return
         config = self.interface.config
         watch = self.watches[address.address] = AddressWatch(self, address)
         watch.announcements = config.arp_announcements
-        if config.arp_probes:
+        watch.probes = max(probes, config.arp_probes)
+        if watch.probes:
             address.state = TENTATIVE
-            watch.probes = config.arp_probes
             delay = self.interface.rng.stream(f"arp:{text(address.address)}").below(PROBE_WAIT)
             self.interface.scheduler.at(now + delay, watch)
         else:

@@ -5,6 +5,7 @@ Addresses carry the states of RFC 4862 §2 for both families; groups are those o
 RFC 3810 joined on this link.
 """
 
+from collections.abc import Callable
 from typing import Final, final
 
 from capas.base.clock import NEVER
@@ -19,11 +20,20 @@ DEPRECATED: Final = 2  # valid, not for new communication (RFC 4862 §5.5.4)
 class InterfaceAddress:
     """An address of an interface.
 
-    ``state``  TENTATIVE | PREFERRED | DEPRECATED; times in ns; ``origin`` "static", "slaac",
+    ``state``    TENTATIVE | PREFERRED | DEPRECATED; times in ns; ``origin`` "static", "slaac",
     "linklocal" or "dhcp"
+    ``settled``  called once when a TENTATIVE IPv4 address is ours (True) or another's (False)
     """
 
-    __slots__ = ("address", "origin", "preferred_until", "prefix_length", "state", "valid_until")
+    __slots__ = (
+        "address",
+        "origin",
+        "preferred_until",
+        "prefix_length",
+        "settled",
+        "state",
+        "valid_until",
+    )
 
     def __init__(
         self,
@@ -40,6 +50,7 @@ class InterfaceAddress:
         self.valid_until: int = valid_until
         self.preferred_until: int = preferred_until
         self.origin: str = origin
+        self.settled: Callable[[bool], object] | None = None
 
     def prefix(self) -> Prefix:
         """The prefix on this link."""

@@ -64,6 +64,7 @@ class Plan:
         self.of_switch: dict[str, Segment] = {}
         self.owners: dict[bytes, str] = {}  # address -> name of its host
         self.members: dict[str, list[Member]] = {}  # by name of host, in order of wiring
+        self.unnumbered: dict[str, None] = {}  # hosts the plan gives no addresses and no routes
         self.changed: bool = False
         self._subnets: int = 0
         self._numbers: int = 0
@@ -174,7 +175,9 @@ class Plan:
         self._written.clear()
         for segment in self.segments:
             segment.routers = [m for m in segment.members if m.host.config.forwarding]
-        for members in self.members.values():
+        for name, members in self.members.items():
+            if name in self.unnumbered:
+                continue
             self._write_links(members)
             ways = self._ways_out(members)
             if len(ways) == 1:

@@ -106,10 +106,13 @@ class World(faults.Faults):
         name: str,
         *,
         config: HostConfig | None = None,
-        addresses: Sequence[str] = (),
+        addresses: Sequence[str] | None = (),
         forwarding: bool = False,
     ) -> Host:
-        """A new host; ``addresses`` ("192.0.2.1/24") go to its first link."""
+        """A new host; ``addresses`` ("192.0.2.1/24") go to its first link.
+
+        None: it gets none, and no routes; they come by DHCP or router advertisements.
+        """
         self._new_name(name)
         host = Host(
             name,
@@ -123,7 +126,9 @@ class World(faults.Faults):
         self.driver.adopt(host)
         self.nodes[name] = HostNode(self.engine, host)
         self.ports[name] = []
-        self._addresses[name] = list(addresses)
+        self._addresses[name] = list(addresses or ())
+        if addresses is None:
+            self.plan.unnumbered[name] = None
         for capture in self.captures:
             capture.add_host(host)
         return host
@@ -264,7 +269,9 @@ class World(faults.Faults):
                 texts[place.name] = plan.claim(place.name, wanted, segment)
         for place, port in ends:
             if isinstance(place, Host):
-                chosen = texts[place.name] or plan.assign(place.name, segment)
+                chosen = texts[place.name]
+                if not chosen and place.name not in plan.unnumbered:
+                    chosen = plan.assign(place.name, segment)
                 self._attach(place, port, chosen)
                 plan.add(place, place.interfaces[-1], segment)
 

@@ -76,15 +76,23 @@ def resolving(host: Host, name: str, size: int) -> Resolving[list[bytes]]:
     found = known(host, name)
     if not found and host.nameservers:
         kinds = {4: (dns.A,), 16: (dns.AAAA,)}.get(size, (dns.A, dns.AAAA))
-        asked = yield from dns.lookup(name, kinds, host.nameservers, message_ids(host))
-        if asked is None:
-            raise gai_error(std.EAI_AGAIN, "Temporary failure in name resolution")
-        found = asked
+        for candidate in _candidates(host, name):
+            asked = yield from dns.lookup(candidate, kinds, host.nameservers, message_ids(host))
+            if asked is None:
+                raise gai_error(std.EAI_AGAIN, "Temporary failure in name resolution")
+            found = asked
+            if found:
+                break
     found = [address for address in found if size in (0, len(address))]
     if not found:
         raise gai_error(std.EAI_NONAME, "Name or service not known")
     unique = list(dict.fromkeys(found))
     return host.net.order(unique) if len(unique) > 1 else unique
+
+
+def _candidates(host: Host, name: str) -> list[str]:
+    """What to ask for: a name without a dot in the search domains first (RFC 1535 §6)."""
+    return [name] if "." in name else [*(f"{name}.{domain}" for domain in host.search), name]
 
 
 def _port(port: Any, protocols: Iterable[str], flags: int) -> int:

@@ -174,9 +174,13 @@ class Internet(FaultLog):
     # -- building -------------------------------------------------------------------------------
 
     def host(
-        self, name: str, *, addresses: Sequence[str] = (), config: HostConfig | None = None
+        self,
+        name: str,
+        *,
+        addresses: Sequence[str] | None = (),
+        config: HostConfig | None = None,
     ) -> Station:
-        """A new host."""
+        """A new host; ``addresses`` None: it has none until DHCP or a router gives it one."""
         return self._station(self.world.host(name, addresses=addresses, config=config))
 
     def hosts(self, *names: str) -> tuple[Station, ...]:

@@ -14,7 +14,7 @@ from capas.base.frame import GSO_UDP_L4, Offload
 from capas.errors import os_error
 from capas.internet.net import Internet
 from capas.internet.route import Route
-from capas.link.interface import Interface
+from capas.link.interface import TENTATIVE, Interface
 from capas.transport.udp_socket import (
     PMTUDISC_DO,
     PMTUDISC_DONT,
@@ -47,6 +47,10 @@ def find_way(net: Internet, socket: UdpSocket, to: Destination) -> tuple[Route, 
     if route is None:
         raise os_error(errno.ENETUNREACH)
     source = local or net.source(dst, route)
+    if dst == addr.BROADCAST4 and not local and (index or source is None):
+        own = [a.address for a in route.interface.addresses if a.state != TENTATIVE]
+        if not any(len(address) == 4 for address in own):
+            source = addr.ANY4  # a host that asks for its address, RFC 1122 §3.2.1.3 (a)
     if source is None:
         raise os_error(errno.EADDRNOTAVAIL)
     return route, source
