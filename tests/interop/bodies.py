@@ -5,6 +5,7 @@ import hashlib
 import json
 import mailbox
 import random
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -87,12 +88,11 @@ class Bodies:
     def test_ping(self, served: Served, family: int, size: int) -> None:
         served.need("ping")
         count = 30 if served.bad else 5
-        out = served.lab.run(
-            "ping", "-c", str(count), "-i", "0.02", "-W", "1", "-s", str(size), HOSTS[family],
-            check=False,
-        ).stdout  # fmt: skip
-        received = int(out.partition(" packets transmitted, ")[2].split()[0])
-        assert received >= (count // 2 if served.bad else count), out
+        out = served.lab.run(  # with -w it goes on until so many are answered
+            "ping", "-c", str(count), "-w", "50", "-i", "0.02", "-s", str(size), HOSTS[family]
+        ).stdout
+        sent, received = (int(word) for word in re.findall(r"(\d+) (?:packets|received)", out))
+        assert received == count and sent <= (2 * count if served.bad else sent), out
 
     @pytest.mark.parametrize("family", [4, 6])
     @pytest.mark.parametrize("how", ["-U", "-I"])
@@ -102,7 +102,7 @@ class Bodies:
         host = HOSTS[family]
         out = served.lab.run("traceroute", "-n", f"-{family}", "-q", "6", *flag, host).stdout
         last = out.splitlines()[-1]
-        assert last.split()[:2] == ["1", host] or (served.bad and host in out), out
+        assert host in last and (served.bad or last.split()[0] == "1"), out
 
     @pytest.mark.parametrize("family", [4, 6])
     def test_a_closed_port_is_refused_at_once(self, served: Served, family: int) -> None:

@@ -112,13 +112,13 @@ class Lab:
                 process.terminate()
         for process in self.running:
             try:
-                process.wait(10)
+                process.wait(60)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
         assert self.holder.stdin is not None
         self.holder.stdin.close()
-        self.holder.wait(10)
+        self.holder.wait(60)
 
     def __enter__(self) -> "Lab":
         return self
@@ -147,7 +147,7 @@ class Up:
                 *addresses, "--ready-file", str(ready), *words,
                 stdout=log, stderr=subprocess.STDOUT,
             )  # fmt: skip
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while not ready.exists():
             if self.process.poll() is not None or time.monotonic() > deadline:
                 raise AssertionError(f"capas up is not ready:\n{self.text()}")
@@ -158,4 +158,4 @@ class Up:
 
     def stop(self) -> int:
         self.process.terminate()
-        return self.process.wait(20)
+        return self.process.wait(60)

@@ -76,6 +76,20 @@ async def small(host: str) -> None:
     print("ok")
 
 
+async def asks(host: str, port: str) -> None:
+    """Say hello in a datagram until somebody answers."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as udp:
+        udp.settimeout(0.5)
+        while True:  # the first may come before the port is open
+            udp.sendto(b"hello\n", (host, int(port)))
+            try:
+                print(udp.recv(1000).decode(), end="")
+                return
+            except TimeoutError:
+                continue
+
+
 async def mail(host: str, size: str, recipient: str) -> None:
     """Deliver by smtplib."""
     message = EmailMessage()
@@ -118,7 +132,7 @@ async def refused(host: str, port: str) -> None:
     try:
         await asyncio.open_connection(host, int(port))
     except ConnectionRefusedError:
-        print("ok" if time.monotonic() - started < 2 else "late")
+        print("ok" if time.monotonic() - started < 10 else "late")  # giving up takes minutes
 
 
 if __name__ == "__main__":

@@ -56,7 +56,7 @@ def kernel_server(lab: Lab, family: int) -> socket.socket:
 def kernel_client(lab: Lab, family: int, port: int) -> socket.socket:
     def make() -> socket.socket:
         client = socket.socket(family, socket.SOCK_STREAM)
-        client.settimeout(30)
+        client.settimeout(60)
         client.connect((CAPAS[socket.AddressFamily(family)], port))
         return client
 
@@ -78,7 +78,7 @@ def test_send_and_receive_at_the_same_time(lab: Lab, family: int) -> None:
         kernel = threading.Thread(target=echo, args=(server,))
         kernel.start()
         with Socket(family, socket.SOCK_STREAM) as client:
-            client.settimeout(30)
+            client.settimeout(60)
             client.connect(server.getsockname()[:2])
 
             def send() -> None:
@@ -99,14 +99,14 @@ def test_send_and_receive_at_the_same_time(lab: Lab, family: int) -> None:
 def test_a_server_of_threads(lab: Lab, family: int) -> None:
     count = 50
     with Socket(family, socket.SOCK_STREAM) as server:
-        server.settimeout(30)
+        server.settimeout(60)
         server.bind((CAPAS[socket.AddressFamily(family)], 0))
         server.listen(count)
         port = server.getsockname()[1]
 
         def serve() -> None:
             connection, _ = server.accept()
-            connection.settimeout(30)
+            connection.settimeout(60)
             with connection:
                 got = b""
                 while len(got) < 1000:
@@ -132,7 +132,7 @@ def test_a_server_of_threads(lab: Lab, family: int) -> None:
 
 def test_refused_and_timed_out(lab: Lab) -> None:
     with Socket(socket.AF_INET, socket.SOCK_STREAM) as client:
-        client.settimeout(10)
+        client.settimeout(60)
         with pytest.raises(ConnectionRefusedError):
             client.connect((KERNEL4, 4242))
     with kernel_server(lab, socket.AF_INET) as server, Socket(socket.AF_INET) as client:
@@ -146,11 +146,11 @@ def test_datagrams(lab: Lab) -> None:
     def make() -> socket.socket:
         kernel = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         kernel.bind((KERNEL4, 0))
-        kernel.settimeout(10)
+        kernel.settimeout(60)
         return kernel
 
     with lab.inside(make) as kernel, Socket(socket.AF_INET, socket.SOCK_DGRAM) as ours:
-        ours.settimeout(10)
+        ours.settimeout(60)
         for size in (0, 1, 1472, 1473, 60_000):
             ours.sendto(bytes(size), kernel.getsockname())
             data, peer = kernel.recvfrom(65_536)
@@ -165,7 +165,7 @@ def test_round_trips(lab: Lab) -> None:
         kernel = threading.Thread(target=echo, args=(server,))
         kernel.start()
         with Socket(socket.AF_INET) as client:
-            client.settimeout(10)
+            client.settimeout(60)
             client.connect(server.getsockname())
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             for i in range(1000):

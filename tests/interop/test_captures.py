@@ -75,6 +75,8 @@ def test_the_kernel_sees_whole_checksums_on_what_it_forwards(lab: Lab, tmp_path:
         words = ["--gateway", "10.99.0.1", "--gateway", "fd99::1"]
         up = lab.up(tmp_path, "--serve", f"http:80={tmp_path}", *words)
         for host in (CAPAS4, f"[{CAPAS6}]"):
-            far.run("curl", "-sSfg", "-o", str(tmp_path / "got"), f"http://{host}/page", timeout=40)
+            far.run(
+                "curl", "-sSfg", "-o", str(tmp_path / "got"), f"http://{host}/page", timeout=100
+            )
             assert (tmp_path / "got").read_bytes() == (tmp_path / "page").read_bytes()
         assert up.stop() == 0

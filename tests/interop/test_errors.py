@@ -74,7 +74,7 @@ def test_json_errors_are_objects(lab: Lab) -> None:
 def test_a_deleted_device_ends_it(lab: Lab, tmp_path: Path) -> None:
     up = lab.up(tmp_path)
     lab.run("ip", "link", "delete", "capas0")
-    assert up.process.wait(10) == 1
+    assert up.process.wait(60) == 1
     assert "has been deleted" in up.text() and "Traceback" not in up.text()
 
 

@@ -67,7 +67,7 @@ def test_rubbish_does_no_harm(lab: Lab, tmp_path: Path, seed: int) -> None:
             except OSError:
                 continue  # the kernel itself would not
     for host in (CAPAS4, CAPAS6):
-        lab.run("ping", "-c", "2", "-i", "0.1", "-W", "5", host)
+        lab.run("ping", "-c", "2", "-w", "60", "-i", "0.1", host)
         assert lab.run(sys.executable, PEERS, "held", host, "5").stdout == "ok 5\n"
     assert up.stop() == 0
     assert "Traceback" not in up.text() and "checksum" in up.text(), up.text()

@@ -25,7 +25,7 @@ def block(title: str) -> str:
     return found[1]
 
 
-def until(lab: Lab, *words: str, seconds: float = 20, **more: object) -> str:
+def until(lab: Lab, *words: str, seconds: float = 60, **more: object) -> str:
     """Standard output of a command, as soon as it succeeds."""
     deadline = time.monotonic() + seconds
     while True:
@@ -72,6 +72,6 @@ def test_curl_crosses_simulated_routers(lab: Lab, tmp_path: Path) -> None:
     hops = lab.run("traceroute", "-n", "-q", "5", "10.77.2.80").stdout.splitlines()[1:]
     assert len(hops) == 3 and "10.77.0.1" in hops[0] and "10.77.2.80" in hops[2], hops
     world.terminate()
-    assert world.wait(20) in (0, 130), (tmp_path / "log").read_text()
+    assert world.wait(60) in (0, 130), (tmp_path / "log").read_text()
     assert "Traceback" not in (tmp_path / "log").read_text()
     log.close()

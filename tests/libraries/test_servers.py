@@ -10,7 +10,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,8 @@ import pytest
 
 from capas.application import gateway
 
-START = 30  # s of real time for a server to start
+START = 100  # s of real time for a server to start
+TRIES = 5  # somebody else may take a free port before the server does
 
 
 def free_port() -> int:
@@ -27,12 +28,24 @@ def free_port() -> int:
         return int(sock.getsockname()[1])
 
 
-def wait_for(ready: bytes, process: "subprocess.Popen[bytes]", log: Path) -> None:
-    end = time.monotonic() + START
-    while ready not in log.read_bytes():
-        if process.poll() is not None or time.monotonic() > end:
-            pytest.fail(f"the server did not start:\n{log.read_text()}")
-        time.sleep(0.02)
+def started(
+    command: Callable[[int], list[str]], ready: bytes, log: Path, **how: Any
+) -> "tuple[int, subprocess.Popen[bytes]]":
+    """A server that says ``ready`` in its log, and its port of 127.0.0.1."""
+    for _ in range(TRIES):
+        port = free_port()
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                command(port), stdout=output, stderr=subprocess.STDOUT, **how
+            )
+        end = time.monotonic() + START
+        while process.poll() is None and time.monotonic() < end:
+            if ready in log.read_bytes():
+                return port, process
+            time.sleep(0.02)
+        process.kill()
+        process.wait()
+    pytest.fail(f"the server did not start:\n{log.read_text()}")
 
 
 @pytest.fixture(scope="module")
@@ -49,24 +62,13 @@ def redis_port(folder: Path) -> Iterator[int]:
     program = shutil.which("redis-server")
     if program is None:
         pytest.skip("redis-server is not installed")
-    port, log = free_port(), folder / "redis.log"
-    command = [
-        program,
-        "--loglevel",
-        "notice",
-        "--port",
-        str(port),
-        "--bind",
-        "127.0.0.1",
-        "--save",
-        "",
-        "--dir",
-        folder,
-    ]
-    with log.open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+    words = f"{program} --loglevel notice --bind 127.0.0.1 --dir {folder} --port"
+    port, process = started(
+        lambda port: [*words.split(), str(port), "--save", ""],
+        b"Ready to accept connections",
+        folder / "redis.log",
+    )
     try:
-        wait_for(b"Ready to accept connections", process, log)
         yield port
     finally:
         process.terminate()
@@ -87,22 +89,21 @@ def postgres_port(folder: Path) -> Iterator[int]:
         if "postgres:" not in Path("/etc/passwd").read_text("utf-8"):
             pytest.skip("postgres does not run as root, and there is no user postgres")
         as_user |= {"user": "postgres", "group": "postgres", "extra_groups": []}
-    data, port, log = folder / "data", free_port(), folder / "postgres.log"
+    data = folder / "data"
     initdb = [postgres_tool("initdb"), "-D", str(data), "-U", "tester", "-A", "trust", "-N"]
     subprocess.run(initdb, check=True, capture_output=True, **as_user)
-    command = [postgres_tool("postgres"), "-D", str(data)]
-    for setting in (
-        "listen_addresses=127.0.0.1",
-        f"port={port}",
-        f"unix_socket_directories={folder}",
-        "fsync=off",
-        "max_connections=20",
-    ):
-        command += ["-c", setting]
-    with log.open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, **as_user)
+    settings = ["fsync=off", "max_connections=20", f"unix_socket_directories={folder}"]
+    settings.append("listen_addresses=127.0.0.1")
+
+    def command(port: int) -> list[str]:
+        words = [postgres_tool("postgres"), "-D", str(data)]
+        for setting in (*settings, f"port={port}"):
+            words += ["-c", setting]
+        return words
+
+    ready = b"database system is ready to accept connections"
+    port, process = started(command, ready, folder / "postgres.log", **as_user)
     try:
-        wait_for(b"database system is ready to accept connections", process, log)
         yield port
     finally:
         process.send_signal(signal.SIGINT)  # a fast shutdown
@@ -146,9 +147,7 @@ def test_redis(lab: Any, redis_port: int) -> None:
                 await client.get("key7")
         server.close()
 
-    begin = time.monotonic()
     lab.run(main)
-    assert time.monotonic() - begin < 20
 
 
 def test_asyncpg(lab: Any, postgres_port: int) -> None:
