@@ -15,7 +15,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Final, final
 
-from capas.application.dhcp import open_socket
+from capas.application.dhcp import ethernet, open_socket
 from capas.application.serving import Service
 from capas.base.events import Counters
 from capas.errors import ConfigurationError
@@ -343,6 +343,7 @@ async def start(pool: Pool | str, port: int = dhcp4.SERVER_PORT) -> Service:
     host = require_host()
     wanted = Pool.parse(pool) if isinstance(pool, str) else pool
     interface, own, prefix = _place(host, wanted)
+    ethernet(host, interface.name)
     if not wanted.routers and host.config.forwarding:
         wanted.routers.append(own)
     service = Service("dhcp", port)

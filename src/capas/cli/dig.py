@@ -61,8 +61,8 @@ def command(
         await station.usable()
         if server is not None:
             address = text(await resolve(station, server))
-        elif options.nameserver:
-            address = options.nameserver[0]
+        elif station.host.nameservers:
+            address = text(station.host.nameservers[0])
         else:
             raise CapasError("no name server: say @ADDRESS or --nameserver ADDRESS")
         rng = Rng(os.urandom(16))

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The entry point of the command ``capas``: errors become one clear line and an exit code.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage.  Only `capas.cli.group` and the commands import click
-and rich, so a capas without its extra ``tools`` says what to install.
+Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.  Only `capas.cli.group` and the
+commands import click and rich, so a capas without its extra ``tools`` says what to install.
 """
 
 import os
@@ -26,6 +26,7 @@ EXTRAS: Final = (
 
 FAILED: Final = 1
 USAGE: Final = 2
+INTERRUPTED: Final = 130  # 128 + SIGINT, as shells say
 
 
 def complain(text: str) -> None:
@@ -58,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         complain("interrupted")
-        return FAILED
+        return INTERRUPTED
     except ModuleNotFoundError as error:
         return _missing(error)
     except ConfigurationError as error:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from capas.cli.main import complain
+from capas.cli.main import INTERRUPTED, complain
 from capas.errors import CapasError, ConfigurationError
 from capas.sim.links import LinkSettings
 from capas.sim.units import chance, rate_bytes, time_ns
@@ -32,9 +32,10 @@ if TYPE_CHECKING:
 else:
     ParamType = click.ParamType  # generic since click 8.2 or so
 
+DHCP = "dhcp"  # in the place of an address: the network says which
 EXIT_FAILED = 1
 EXIT_USAGE = 2
-EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells say
+EXIT_INTERRUPTED = INTERRUPTED
 
 
 class InterfaceAddressType(ParamType):
@@ -54,6 +55,16 @@ class InterfaceAddressType(ParamType):
         if is_unspecified(packed) or is_multicast(packed) or packed == b"\xff" * 4:
             self.fail(f"{value!r} is no address of one host", param, ctx)
         return f"{address_text(packed)}/{length}"
+
+
+class OwnAddressType(InterfaceAddressType):
+    """The same, or the word dhcp."""
+
+    name = "address/length|dhcp"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The text in canonical form."""
+        return DHCP if value == DHCP else super().convert(value, param, ctx)
 
 
 class AddressType(ParamType):
@@ -114,6 +125,7 @@ def _number(value: Any) -> Any:
 
 
 INTERFACE_ADDRESS = InterfaceAddressType()
+OWN_ADDRESS = OwnAddressType()
 ADDRESS = AddressType()
 MAC = MacType()
 PROBABILITY = QuantityType("probability", chance)
@@ -165,10 +177,11 @@ _DEVICE = (
     click.option("--tun", metavar="NAME", help="TUN device (IP), made if absent and allowed."),
     click.option(
         "--address",
-        type=INTERFACE_ADDRESS,
+        type=OWN_ADDRESS,
         multiple=True,
-        metavar="A/P",
-        help="The host's own address and prefix length; once for each address, IPv4 or IPv6.",
+        metavar="A/P|dhcp",
+        help="The host's own address and prefix length; once for each address, IPv4 or IPv6."
+        " dhcp: ask a DHCP server for address, routes and name servers (TAP only).",
     ),
     click.option(
         "--gateway",
@@ -228,7 +241,9 @@ def device_options(function: F) -> F:
         if (options.tap is None) == (options.tun is None):
             raise click.UsageError("say either --tap NAME or --tun NAME")
         if not options.address:
-            raise click.UsageError("say the host's address: --address 192.0.2.2/24")
+            raise click.UsageError("say the host's address: --address 192.0.2.2/24, or dhcp")
+        if DHCP in options.address and options.tap is None:
+            raise click.UsageError("--address dhcp needs a TAP: a TUN carries no broadcasts")
         return function(options, *args, **kwargs)
 
     decorated: Any = wrapper

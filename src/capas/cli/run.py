@@ -17,7 +17,7 @@ from typing import Any, Final
 import click
 
 from capas.aio.run import run_on, spawn
-from capas.application import diagnostics
+from capas.application import dhcp, diagnostics
 from capas.application.serving import Service
 from capas.base.clock import SECOND
 from capas.cli.demo_world import addresses_of
@@ -31,6 +31,7 @@ from capas.sim.units import time_ns
 from capas.sim.world import World
 from capas.sockets.current import context_of
 
+_DHCP_PATIENCE: Final = 120.0  # s of the world
 _LAST: Final = 1.0  # s for the goodbyes of connections after the programs have ended
 _MATRIX: Final = 12  # hosts up to which everybody pings everybody
 Program = Callable[[], Any]
@@ -136,6 +137,7 @@ class WorldRun:
         try:
             for host, wanted in self.serves:
                 services.append(await spawn(self.world.hosts[host], start(wanted)))
+            await asyncio.gather(*(self._boot(name) for name in self.file.by_dhcp()))
             work = asyncio.ensure_future(self._work())
             if self.real_time:
                 loop = asyncio.get_running_loop()
@@ -152,6 +154,15 @@ class WorldRun:
         finally:
             for service in services:
                 service.close()
+
+    async def _boot(self, name: str) -> None:
+        """Wait for the address of a host that has none of its own; then it is known by name."""
+        try:
+            client = await spawn(self.world.hosts[name], dhcp.configure(timeout=_DHCP_PATIENCE))
+        except TimeoutError:
+            raise CapasError(f"{self.file.path}: {name}: no DHCP server gave an address") from None
+        assert client.lease is not None
+        self.world.names[name].append(client.lease.address)
 
     def _left(self) -> float | None:
         if self.until is None:

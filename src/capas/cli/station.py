@@ -15,10 +15,11 @@ from collections.abc import Coroutine
 from typing import IO, Any, TypeVar
 
 from capas.aio.loop import new_event_loop
+from capas.application import dhcp
 from capas.base.clock import SECOND
 from capas.base.config import HostConfig
 from capas.cli.impaired import ImpairedLink
-from capas.cli.options import DeviceOptions, StoppedError
+from capas.cli.options import DHCP, DeviceOptions, StoppedError
 from capas.errors import ConfigurationError, DeviceError
 from capas.host.host import Host
 from capas.link.interface import TENTATIVE, Interface
@@ -31,8 +32,10 @@ from capas.real.driver import RealDriver
 from capas.sockets.current import use_host
 from capas.transport.endpoint import Endpoint
 from capas.wire.address import Prefix, is_link_local, parse, parse_interface
+from capas.wire.address import text as address_text
 
 T = TypeVar("T")
+_DHCP_PATIENCE = 30.0  # s; an answer, four tries, and the ARP probe of RFC 5227
 _DAD_PATIENCE = 5.0  # s; RFC 4862 takes RetransTimer (1 s) and up to 1 s of random delay
 
 
@@ -41,6 +44,8 @@ class Station:
 
     def __init__(self, options: DeviceOptions, config: HostConfig | None = None) -> None:
         self.options = options
+        self.static: list[str] = [text for text in options.address if text != DHCP]
+        self.addresses: list[str] = self.static.copy()  # and the one DHCP gave
         self.gone: asyncio.Event = asyncio.Event()
         self._file: IO[bytes] | None = None
         self._closing = contextlib.ExitStack()
@@ -76,7 +81,7 @@ class Station:
             self.interface: Interface = self.host.attach(link, name=name, mac=options.mac, now=now)
             if options.pcap is not None:
                 self._capture(options.pcap)
-            for text in options.address:
+            for text in self.static:
                 self.host.add_address(self.interface, text, now)
             for gateway in options.gateway:
                 self._gateway(gateway)
@@ -87,7 +92,7 @@ class Station:
     def _gateway(self, text: str) -> None:
         """A default route; by the interface, because an IPv6 prefix waits for its address."""
         gateway = parse(text)
-        near = [Prefix(*parse_interface(own)) for own in self.options.address]
+        near = [Prefix(*parse_interface(own)) for own in self.static]
         if not is_link_local(gateway) and not any(p.contains(gateway) for p in near):
             raise ConfigurationError(f"--gateway {text}: no --address shares a prefix with it")
         self.host.add_route("default", text, self.interface)
@@ -138,8 +143,21 @@ class Station:
         loop.run_until_complete(loop.shutdown_asyncgens())
 
     async def usable(self) -> None:
-        """Wait until duplicate address detection has passed every address (RFC 4862 §5.4)."""
-        wanted = {parse_interface(text)[0]: text for text in self.options.address}
+        """Wait for the DHCP server, and for duplicate address detection (RFC 4862 §5.4)."""
+        if DHCP in self.options.address:
+            try:
+                client = await dhcp.configure(
+                    self.interface.name, hostname="", timeout=_DHCP_PATIENCE
+                )
+            except TimeoutError:
+                raise DeviceError(
+                    f"no DHCP server gave an address on {self.interface.name} in"
+                    f" {_DHCP_PATIENCE:.0f} s; say one: --address A/P"
+                ) from None
+            assert client.lease is not None
+            given = f"{address_text(client.lease.address)}/{client.lease.length}"
+            self.addresses = [given, *self.static]
+        wanted = {parse_interface(text)[0]: text for text in self.static}
         deadline = self.loop.time() + _DAD_PATIENCE
         while self.loop.time() < deadline:
             found = {a.address: a.state for a in self.interface.addresses}

@@ -14,7 +14,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from capas.application import inetd, mail, names, web
+from capas.application import dhcp_server, inetd, mail, names, web
 from capas.application.services import WELL_KNOWN
 from capas.application.serving import Service
 from capas.cli.options import (
@@ -27,7 +27,7 @@ from capas.cli.options import (
     reports_errors,
 )
 from capas.cli.station import Station
-from capas.errors import CapasError, DeviceError
+from capas.errors import CapasError, ConfigurationError, DeviceError
 from capas.wire.address import mac_text
 
 #: What can be served: name -> (default port, what stands behind "=", or "").
@@ -35,6 +35,7 @@ SERVICES: Final = {
     "http": (web.PORT, "DIRECTORY"),
     "smtp": (mail.PORT, "MAILDIR"),
     "dns": (53, "HOSTSFILE"),
+    "dhcp": (67, "FIRST-LAST[,router=A][,dns=A][,lease=S][,MAC=A]"),
     **{name: (port, "") for name, port in inetd.PORTS.items()},
 }
 
@@ -72,6 +73,11 @@ class ServeType(ParamType):
             self.fail(f"{value!r}: say {name}:{port}={wants}", param, ctx)
         if equals and not wants:
             self.fail(f"{value!r}: {name} needs nothing after a =", param, ctx)
+        if name == "dhcp":
+            try:
+                dhcp_server.Pool.parse(path)
+            except ConfigurationError as error:
+                self.fail(str(error), param, ctx)
         if name == "http" and not Path(path).is_dir():
             self.fail(f"{path!r} is not a directory: there is nothing to serve", param, ctx)
         if name == "dns" and not Path(path).is_file():
@@ -90,8 +96,9 @@ class ServeType(ParamType):
     type=ServeType(),
     multiple=True,
     metavar="SERVICE",
-    help="http:80=DIR, smtp:25=MAILDIR, dns:53=HOSTSFILE, echo:7, discard:9, daytime:13 or"
-    " chargen:19; once for each.",
+    help="http:80=DIR, smtp:25=MAILDIR, dns:53=HOSTSFILE, dhcp=FIRST-LAST[,router=A][,dns=A]"
+    "[,lease=S][,domain=D][,mtu=N][,MAC=A], echo:7, discard:9, daytime:13 or chargen:19;"
+    " once for each.",
 )
 @click.option(
     "--ready-file", metavar="FILE", help="Made when everything serves; removed at the end."
@@ -156,6 +163,8 @@ async def start(wanted: Serve) -> Service:
             return await mail.start(
                 wanted.port, store=mail.MaildirStore(wanted.path), wall=time.time
             )
+        if wanted.name == "dhcp":
+            return await dhcp_server.start(wanted.path, wanted.port)
         if wanted.name == "dns":
             return await names.start(_zone(Path(wanted.path)), wanted.port)
         return await inetd.start(wanted.name, wanted.port)
@@ -188,7 +197,7 @@ def _write_ready(path: Path, station: Station, serve: tuple[Serve, ...]) -> None
     facts = {
         "pid": os.getpid(),
         "device": station.device.name,
-        "addresses": list(station.options.address),
+        "addresses": station.addresses,
         "services": {wanted.name: wanted.port for wanted in serve},
     }
     partial = path.with_name(path.name + ".part")
@@ -201,7 +210,7 @@ def _announce(station: Station, serve: tuple[Serve, ...], console: Console) -> N
     kind = "TAP" if options.tap is not None else "TUN"
     offload = "super-frames" if device.caps.gso_types else "no offloads"
     console.print(
-        f"[bold]{', '.join(options.address)}[/] on {kind} [bold]{device.name}[/]"
+        f"[bold]{', '.join(station.addresses)}[/] on {kind} [bold]{device.name}[/]"
         f" (MTU {device.caps.mtu}, {offload}"
         + (f", MAC {mac_text(station.interface.mac)})" if options.tap is not None else ")")
     )
@@ -223,7 +232,7 @@ def _summary(station: Station, seconds: float, serve: tuple[Serve, ...]) -> dict
     return {
         "seconds": round(seconds, 3),
         "device": station.device.name,
-        "addresses": list(station.options.address),
+        "addresses": station.addresses,
         "services": {wanted.name: wanted.port for wanted in serve},
         "received": {"frames": stats.rx_frames, "bytes": stats.rx_bytes},
         "sent": {"frames": stats.tx_frames, "bytes": stats.tx_bytes},

@@ -9,6 +9,9 @@
     [hosts.web]
     serve = ["http:80=site", "echo"]
 
+    [hosts.guest]
+    addresses = ["dhcp"]             # of a host with serve = ["dhcp=10.0.0.100-10.0.0.199"]
+
     [routers.r1]
     [switches.lan]
 
@@ -79,7 +82,7 @@ class WorldFile:
                 world.host(
                     name,
                     config=_config(table.get("settings", {}), f"{self.path}: {name}"),
-                    addresses=table.get("addresses", ()),
+                    addresses=None if _by_dhcp(table) else table.get("addresses", ()),
                     forwarding=forwarding,
                 )
         for name in self.switches:
@@ -115,6 +118,10 @@ class WorldFile:
             )
         if host.nameservers:
             host.names = {}  # it asks, instead of knowing every name
+
+    def by_dhcp(self) -> list[str]:
+        """The hosts whose addresses are ["dhcp"]."""
+        return [n for n, table in (*self.hosts.items(), *self.routers.items()) if _by_dhcp(table)]
 
     def serves(self) -> Iterator[tuple[str, str]]:
         """(host, service as in ``--serve``) of every server."""
@@ -179,7 +186,7 @@ def _hosts(path: Path, data: Mapping[str, Any], kind: str) -> dict[str, dict[str
         _keys(_typed(table, (dict,), where), _HOST, where)
         for key in ("addresses", "nameservers", "serve"):
             _texts(table.get(key, []), f"{where}.{key}")
-        for text in table.get("addresses", ()):
+        for text in () if _by_dhcp(table) else table.get("addresses", ()):
             _interface(text, f"{where}.addresses")
         _typed(table.get("routes", {}), (dict,), f"{where}.routes")
         _config(_typed(table.get("settings", {}), (dict,), f"{where}.settings"), where)
@@ -250,7 +257,12 @@ def _interface(text: str, where: str) -> None:
     except ValueError:
         raise ConfigurationError(
             f"{where}: {text!r} is not an address such as 192.0.2.1/24 or 2001:db8::1/64"
+            ', or ["dhcp"] alone'
         ) from None
+
+
+def _by_dhcp(table: Mapping[str, Any]) -> bool:
+    return table.get("addresses") == ["dhcp"]
 
 
 def _address(text: str, where: str) -> bytes:
