@@ -92,7 +92,7 @@ class Bodies:
             "ping", "-c", str(count), "-w", "50", "-i", "0.02", "-s", str(size), HOSTS[family]
         ).stdout
         sent, received = (int(word) for word in re.findall(r"(\d+) (?:packets|received)", out))
-        assert received == count and sent <= (2 * count if served.bad else sent), out
+        assert received >= count and sent <= (2 * count if served.bad else sent), out
 
     @pytest.mark.parametrize("family", [4, 6])
     @pytest.mark.parametrize("how", ["-U", "-I"])
@@ -116,7 +116,7 @@ class Bodies:
         served.need("curl")
         big = served.folder / "www" / "big"
         wanted = digest(big)
-        curl = ("curl", "-sSfg", "-m", "115")
+        curl = ("curl", "-sSfg", "-m", "280")
         gets: dict[Path, subprocess.Popen[bytes]] = {}
         posts: list[subprocess.Popen[bytes]] = []
         for family in (4, 6):
@@ -131,11 +131,11 @@ class Bodies:
                 )
             )  # fmt: skip
         for post in posts:
-            out, errors = post.communicate(timeout=120)
+            out, errors = post.communicate(timeout=290)
             assert post.returncode == 0, errors
             assert json.loads(out) == {"length": big.stat().st_size, "sha256": wanted}
         for target, get in gets.items():
-            _, errors = get.communicate(timeout=120)
+            _, errors = get.communicate(timeout=290)
             assert get.returncode == 0, errors
             assert digest(target) == wanted
 

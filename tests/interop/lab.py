@@ -56,7 +56,7 @@ class Lab:
         return ["nsenter", "-t", str(self.holder.pid), "-n", "--", *words]
 
     def run(
-        self, *words: str, check: bool = True, timeout: float = 60, **more: Any
+        self, *words: str, check: bool = True, timeout: float = 200, **more: Any
     ) -> subprocess.CompletedProcess[str]:
         more.setdefault("capture_output", True)
         more.setdefault("text", True)

@@ -26,6 +26,7 @@ class TestBadTap(Bodies):
     """Loss, reordering, duplication and corruption, each direction its own."""
 
     BAD = True
+    MIB = 25
     WORDS = (
         "--loss", "2%", "--reorder", "5%", "--duplicate", "1%", "--corrupt", "0.1%", "--seed", "7",
     )  # fmt: skip
