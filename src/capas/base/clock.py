@@ -9,6 +9,8 @@ from abc import ABC, abstractmethod
 from heapq import heappop, heappush
 from typing import Final, final
 
+from capas.base.native import mypyc_attr
+
 NS: Final = 1
 US: Final = 1_000
 MS: Final = 1_000_000
@@ -18,6 +20,7 @@ SECOND: Final = 1_000_000_000
 NEVER: Final = (1 << 62) - 1
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Clock(ABC):
     """Where a driver gets ``now`` from."""
 
@@ -40,6 +43,7 @@ class ManualClock(Clock):
         return self.time
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Timer:
     """Something that fires at a time: subclass and override `fire`.
 

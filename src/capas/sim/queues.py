@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, final
 
 from capas.base.clock import MS
 from capas.base.frame import Frame
+from capas.base.native import mypyc_attr
 from capas.base.rng import Rng
 from capas.errors import ConfigurationError
 from capas.sim.marking import mark_ce
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 DEFAULT_PACKETS: Final = 1000  # Linux txqueuelen
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Queue(ABC):
     """Holds packets until the line is free; counts what it drops and marks."""
 

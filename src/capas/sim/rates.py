@@ -11,10 +11,12 @@ from collections.abc import Sequence
 from typing import final
 
 from capas.base.clock import NEVER, SECOND
+from capas.base.native import mypyc_attr
 from capas.errors import ConfigurationError
 from capas.sim.units import Rate, Time, rate_bytes, size_bytes, time_ns
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class LineRate(ABC):
     """When bytes handed over at a time have left."""
 

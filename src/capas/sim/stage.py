@@ -15,6 +15,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Final, final
 
 from capas.base.frame import Frame
+from capas.base.native import mypyc_attr
 from capas.base.rng import Rng
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ GONE: Final = -1  # of `Stage.packet`: lost, or to be emitted by the stage itsel
 _NO_GAP: Final = 1 << 62
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Stage(ABC):
     """One impairment of one direction."""
 

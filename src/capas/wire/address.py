@@ -158,7 +158,8 @@ class Prefix:
         return self.address == other.address and self.length == other.length
 
     def __hash__(self) -> int:
-        return int.from_bytes(self.address, "big") * 256 + self.length
+        # Python's own modulus for ints: compiled, a hash must fit a machine word.
+        return (int.from_bytes(self.address, "big") * 256 + self.length) % ((1 << 61) - 1)
 
     def __str__(self) -> str:
         return f"{text(self.address)}/{self.length}"

@@ -13,6 +13,8 @@ super-frame counts for all it covers, so one ACK of 45 segments equals 45 ACKs.
 from collections.abc import Callable
 from typing import ClassVar, Final, final
 
+from capas.base.native import mypyc_attr
+
 INFINITE_SSTHRESH: Final = 1 << 30  # bytes: "slow start until the first loss", RFC 5681 §3.1
 MIN_CWND_SEGMENTS: Final = 2  # RFC 5681 eq. 4: ssthresh is at least 2 segments
 
@@ -96,6 +98,7 @@ class AckSample:
         self.advanced: int = advanced
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class CongestionControl:
     """Base of all algorithms: bookkeeping that all share, Reno-neutral defaults.
 
