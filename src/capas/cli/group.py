@@ -19,6 +19,7 @@ COMMANDS: Final = {
     "nc": ("nc", "Connect standard input and output to a TCP or UDP port."),
     "mail": ("mail", "Send a mail through a host on a TAP or TUN."),
     "dig": ("dig", "Ask a name server through a host on a TAP or TUN."),
+    "iperf": ("iperf", "Measure throughput to, or as, an iperf3 server."),
     "services": ("ports", "The registry of well-known ports."),
     "bench": ("bench", "How fast, beside what one would use instead; in one run."),
     "sweep": ("sweep", "A test under many seeds, over processes or a Dask cluster."),

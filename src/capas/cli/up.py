@@ -14,7 +14,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from capas.application import dhcp_server, inetd, mail, names, web
+from capas.application import dhcp_server, inetd, iperf, iperf_ends, mail, names, web
 from capas.application.services import WELL_KNOWN
 from capas.application.serving import Service
 from capas.cli.options import (
@@ -36,6 +36,7 @@ SERVICES: Final = {
     "smtp": (mail.PORT, "MAILDIR"),
     "dns": (53, "HOSTSFILE"),
     "dhcp": (67, "FIRST-LAST[,router=A][,dns=A][,lease=S][,MAC=A]"),
+    "iperf": (iperf.PORT, ""),
     **{name: (port, "") for name, port in inetd.PORTS.items()},
 }
 
@@ -50,9 +51,12 @@ class Serve:
 
 
 class ServeType(ParamType):
-    """NAME[:PORT][=PATH]."""
+    """NAME[:PORT][=PATH]; the path from the working directory, or from ``base``."""
 
     name = "service"
+
+    def __init__(self, base: Path | None = None) -> None:
+        self.base: Path = base if base is not None else Path()
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
@@ -78,13 +82,22 @@ class ServeType(ParamType):
                 dhcp_server.Pool.parse(path)
             except ConfigurationError as error:
                 self.fail(str(error), param, ctx)
-        if name == "http" and not Path(path).is_dir():
-            self.fail(f"{path!r} is not a directory: there is nothing to serve", param, ctx)
-        if name == "dns" and not Path(path).is_file():
-            self.fail(f"{path!r} is not a file of lines `ADDRESS NAME...`", param, ctx)
-        if name == "smtp" and Path(path).exists() and not Path(path).is_dir():
-            self.fail(f"{path!r} is a file; a Maildir is a directory", param, ctx)
+        if name in ("http", "dns", "smtp"):
+            path = self._file(name, path, param, ctx)
         return Serve(name, port, path)
+
+    def _file(
+        self, name: str, text: str, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str:
+        """The path of what is served; it must be there, but for a Maildir."""
+        path = self.base / text
+        if name == "http" and not path.is_dir():
+            self.fail(f"'{path}' is not a directory: there is nothing to serve", param, ctx)
+        if name == "dns" and not path.is_file():
+            self.fail(f"'{path}' is not a file of lines `ADDRESS NAME...`", param, ctx)
+        if name == "smtp" and path.exists() and not path.is_dir():
+            self.fail(f"'{path}' is a file; a Maildir is a directory", param, ctx)
+        return str(path)
 
 
 @click.command(
@@ -97,8 +110,8 @@ class ServeType(ParamType):
     multiple=True,
     metavar="SERVICE",
     help="http:80=DIR, smtp:25=MAILDIR, dns:53=HOSTSFILE, dhcp=FIRST-LAST[,router=A][,dns=A]"
-    "[,lease=S][,domain=D][,mtu=N][,MAC=A], echo:7, discard:9, daytime:13 or chargen:19;"
-    " once for each.",
+    "[,lease=S][,domain=D][,mtu=N][,MAC=A], iperf:5201, echo:7, discard:9, daytime:13 or"
+    " chargen:19; once for each.",
 )
 @click.option(
     "--ready-file", metavar="FILE", help="Made when everything serves; removed at the end."
@@ -165,6 +178,8 @@ async def start(wanted: Serve) -> Service:
             )
         if wanted.name == "dhcp":
             return await dhcp_server.start(wanted.path, wanted.port)
+        if wanted.name == "iperf":
+            return await iperf_ends.start(wanted.port)
         if wanted.name == "dns":
             return await names.start(_zone(Path(wanted.path)), wanted.port)
         return await inetd.start(wanted.name, wanted.port)

@@ -112,7 +112,10 @@ class Dhcp:
         if len(kind) != 1 or kind[0] not in KINDS:
             return None
         broadcast = bool(flags & _BROADCAST_FLAG)
-        return Dhcp(op, kind[0], xid, mac[:6], *addresses, secs, broadcast, options)
+        client, yours, server, relay = addresses
+        return Dhcp(
+            op, kind[0], xid, mac[:6], client, yours, server, relay, secs, broadcast, options
+        )
 
     def build(self) -> bytes:
         """The bytes of the datagram."""
