@@ -105,6 +105,28 @@ class Scheduler:
                 heappop(heap)
         return NEVER
 
+    def run_next(self, clock: ManualClock, limit: int) -> bool:
+        """Go to the earliest deadline and fire all that is due; False if none is by ``limit``."""
+        heap = self._heap
+        while heap and heap[0][0] <= limit:
+            when, _, timer = heappop(heap)
+            if timer.queued != when:
+                continue
+            timer.queued = NEVER
+            deadline = timer.deadline
+            if deadline != when:
+                if deadline != NEVER:
+                    self.at(deadline, timer)
+                continue
+            if when > clock.time:
+                clock.time = when
+            timer.deadline = NEVER
+            timer.fire(clock.time)
+            if heap and heap[0][0] <= clock.time:
+                self.run_due(clock.time)
+            return True
+        return False
+
     def run_due(self, now: int) -> int:
         """Fire all timers whose deadline is <= ``now``, in order; return how many fired."""
         fired = 0

@@ -10,7 +10,7 @@ A super-frame is a train of n packets (IEEE 802.3 framing each).  It takes the t
 n draws of every stage; if all of them survive untouched it arrives whole, when its last packet
 does.  Otherwise it is split, and each packet has its own time and fate.
 
-Budget: about 1 us per frame and direction beside the scheduler's event.
+Budget: 5 calls and 1.5 us for a frame to enter, 1 call to leave, beside the scheduler's event.
 """
 
 from collections import deque
@@ -106,6 +106,7 @@ class Direction(Timer):
     __slots__ = (
         "_fifo",
         "_heap",
+        "_latency",
         "_queue",
         "_rate",
         "_seq",
@@ -150,6 +151,7 @@ class Direction(Timer):
         self._service: Service | None = None
         self._fifo: deque[tuple[int, int, Frame]] = deque()
         self._heap: list[tuple[int, int, Frame]] = []
+        self._latency: int = 0  # ns that all stages together take, -1: it depends on the packet
         self._seq: int = 0
 
     # -- set-up ---------------------------------------------------------------------------------
@@ -183,6 +185,8 @@ class Direction(Timer):
     def set_stages(self, stages: "list[Stage]") -> None:
         """Put the stages in their order; frames already past keep their times."""
         self.stages = stages
+        times = [stage.constant for stage in stages]
+        self._latency = -1 if min(times, default=0) < 0 else sum(times)
         for index, stage in enumerate(stages):
             stage.bind(self, index)
 
@@ -233,58 +237,52 @@ class Direction(Timer):
             if verdict == DROP:
                 self.statistics.rule_drops += packets
             elif verdict >= 0:
-                self._count(frame, packets, header)
+                statistics = self.statistics
+                statistics.frames += 1
+                statistics.packets += packets
+                statistics.bytes += self.wire_bytes(frame, packets, header)
                 self._arrive(frame, now + verdict)
             return
         self.enter(frame, packets, header, now)
 
-    def _count(self, frame: Frame, packets: int, header: int) -> int:
-        size = self.wire_bytes(frame, packets, header)
+    def enter(self, frame: Frame, packets: int, header: int, now: int) -> None:
+        """Past the rules: into the queue, and through the stages if it is known when it leaves."""
+        size = len(frame.data) + (packets - 1) * header
+        if self.overhead:
+            size = self.wire_bytes(frame, packets, header)
         statistics = self.statistics
         statistics.frames += 1
         statistics.packets += packets
         statistics.bytes += size
-        return size
-
-    def enter(self, frame: Frame, packets: int, header: int, now: int) -> None:
-        """Past the rules: into the queue."""
         server = self._server
-        if packets == 1 and not self.overhead:
-            size = len(frame.data)
-            statistics = self.statistics
-            statistics.frames += 1
-            statistics.packets += 1
-            statistics.bytes += size
-            if server is not None:
+        each = 0
+        if server is not None:
+            if packets == 1:
                 end = server.offer(size, now)
                 if end < 0:
                     statistics.queue_drops += 1
-                else:
-                    self.through(frame, 1, end, 0, 0)
+                    return
+            elif (taken := server.room(packets, size, now)) < packets:
+                statistics.queue_drops += packets - taken
+                if taken:
+                    for part in self._split(frame)[:taken]:
+                        end = server.accept(1, self.wire_bytes(part, 1, 0), now)
+                        self.through(part, 1, end, 0, 0)
                 return
-        else:
-            size = self._count(frame, packets, header)
-        if server is not None:
-            taken = server.room(packets, size, now)
-            if taken >= packets:
-                start = server.free_at if server.free_at > now else now
-                end = server.accept(packets, size, now)
-                each = (end - start) // packets if packets > 1 else 0
-                self.through(frame, packets, end, 0, each)
-                return
-            self.statistics.queue_drops += packets - taken
-            if taken:
-                for part in self._split(frame)[:taken]:
-                    end = server.accept(1, self.wire_bytes(part, 1, 0), now)
-                    self.through(part, 1, end, 0, 0)
-        elif self._service is not None:
-            if packets > 1:
-                for part in self._split(frame):
-                    self._service.offer(part, now)
             else:
-                self._service.offer(frame, now)
+                start = max(server.free_at, now)
+                end = server.accept(packets, size, now)
+                each = (end - start) // packets
+        elif self._service is not None:
+            for part in self._split(frame) if packets > 1 else (frame,):
+                self._service.offer(part, now)
+            return
         else:
-            self.through(frame, packets, now, 0, 0)
+            end = now
+        if self._latency >= 0:
+            self._arrive(frame, end + self._latency)
+        else:
+            self.through(frame, packets, end, 0, each)
 
     def through(self, frame: Frame, packets: int, when: int, first: int, each: int) -> None:
         """Through the stages from number ``first`` on; the frame leaves the line at ``when``.

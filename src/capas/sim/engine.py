@@ -187,21 +187,19 @@ class Engine:
         if self.runnable:
             self._run_processes()
         else:
-            when = self.scheduler.next_deadline()
-            if when > limit or when == NEVER:
-                return False
             clock = self.clock
-            if when > clock.time:
-                clock.time = when
+            before = clock.time
+            if not self.scheduler.run_next(clock, limit):
+                return False
+            if clock.time != before:
                 self._still = 0
             else:
                 self._still += 1
                 if self._still > _STILL_LIMIT:
                     raise CapasError(
-                        f"time stands still at {clock.time} ns: events cause each other without"
+                        f"time stands still at {before} ns: events cause each other without"
                         " delay (a link without delay and rate, or a program that never waits)"
                     )
-            self.scheduler.run_due(clock.time)
             if self.touched:
                 self.settle()
         if self.checks:

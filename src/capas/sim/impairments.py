@@ -29,6 +29,7 @@ class Delay(Stage):
     def __init__(self, delay: Time) -> None:
         super().__init__()
         self.delay: int = time_ns(delay, "delay")
+        self.constant = self.delay
 
     def train(self, frame: Frame, packets: int, when: int) -> int:
         """A whole super-frame."""

@@ -35,6 +35,7 @@ class Stage(ABC):
     name: str = "stage"
 
     def __init__(self) -> None:
+        self.constant: int = -1  # ns that it takes for each and every packet, -1: it depends
         self.direction: Direction | None = None
         self.index: int = 0
         self.rng: Rng = Rng(0)
