@@ -11,7 +11,6 @@ from enum import Enum
 from typing import Final, Protocol, final
 
 from capas.base.frame import GSO_TCPV4, GSO_TCPV6, GSO_UDP_L4, Frame
-from capas.base.native import mypyc_attr
 
 ETHERNET_MTU: Final = 1500  # bytes of IP packet, RFC 894
 LOOPBACK_MTU: Final = 65536  # bytes, Linux 6.18, drivers/net/loopback.c
@@ -74,7 +73,6 @@ class Shortcut(Protocol):
         """Whether the frame is dealt with: then nothing else of the host has changed."""
 
 
-@mypyc_attr(allow_interpreted_subclasses=True)
 class Link(ABC):
     """One attachment of one interface."""
 
