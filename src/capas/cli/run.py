@@ -23,7 +23,8 @@ from capas.base.clock import SECOND
 from capas.cli.demo_world import addresses_of
 from capas.cli.observe import Recorder
 from capas.cli.options import TIME, json_option, print_json, reports_errors
-from capas.cli.up import ServeType, start
+from capas.cli.place import Place
+from capas.cli.up import Serve, ServeType, start
 from capas.cli.worldfile import Tap, WorldFile, read
 from capas.errors import CapasError, ConfigurationError, DeviceError
 from capas.host.host import Host
@@ -34,6 +35,7 @@ from capas.sockets.current import context_of
 _DHCP_PATIENCE: Final = 120.0  # s of the world
 _LAST: Final = 1.0  # s for the goodbyes of connections after the programs have ended
 _MATRIX: Final = 12  # hosts up to which everybody pings everybody
+_MODULE: Final = "capas_program"  # the name PROGRAM.py is imported by
 Program = Callable[[], Any]
 
 
@@ -103,13 +105,8 @@ class WorldRun:
             if pcap is not None:
                 self.world.capture(pcap)
             file.build(self.world)
-            self.serves = [
-                (host, ServeType().convert(service, None, None)) for host, service in file.serves()
-            ]
+            self.serves = [(name, _serve(text, place)) for name, text, place in file.serves()]
             self.programs = _programs(program, self.world) if program is not None else {}
-        except click.BadParameter as error:
-            self.stack.close()
-            raise ConfigurationError(f"{file.path}: serve: {error.message}") from None
         except BaseException:
             self.stack.close()
             raise
@@ -119,7 +116,7 @@ class WorldRun:
     def go(self) -> None:
         """Run it."""
         if not self.world.hosts:
-            raise ConfigurationError(f"{self.file.path}: a world of switches only does nothing")
+            raise self.file.place["switches"].error("a world of switches only does nothing")
         if self.real_time:
             self._plug()
         run_on(next(iter(self.world.hosts.values())), self._main)
@@ -193,7 +190,7 @@ class WorldRun:
         except asyncio.CancelledError:
             raise
         except Exception as error:
-            traceback.print_exc()
+            _print_traceback(error)
             self.results[name] = f"{type(error).__name__}: {error}"
 
     async def _reach(self) -> None:
@@ -259,6 +256,13 @@ async def _blocking(program: Program) -> None:
     await asyncio.get_running_loop().run_in_executor(None, program)
 
 
+def _serve(text: str, place: Place) -> Serve:
+    try:
+        return ServeType(place.file.parent).convert(text, None, None)
+    except click.BadParameter as error:
+        raise place.error(error.message) from None
+
+
 def _programs(path: Path, world: World) -> dict[str, tuple[Host | None, Program]]:
     """The functions of a program file, by name, with the host each runs on."""
     module = _load(path)
@@ -287,19 +291,31 @@ def _programs(path: Path, world: World) -> dict[str, tuple[Host | None, Program]
 def _load(path: Path) -> ModuleType:
     if not path.is_file():
         raise ConfigurationError(f"{path}: no such file")
-    spec = importlib.util.spec_from_file_location("capas_program", path)
+    spec = importlib.util.spec_from_file_location(_MODULE, path)
     if spec is None or spec.loader is None:
         raise ConfigurationError(f"{path}: not a Python file; its name must end in .py")
     module = importlib.util.module_from_spec(spec)
     sys.path.insert(0, str(path.resolve().parent))
     try:
         spec.loader.exec_module(module)
+    except SyntaxError as error:
+        line = f": {error.text.strip()}" if error.text else ""
+        raise CapasError(f"{error.filename}:{error.lineno}: {error.msg}{line}") from None
     except Exception as error:
-        traceback.print_exc()
-        raise CapasError(f"{path} could not be loaded: {error}") from None
+        _print_traceback(error)
+        raise CapasError(f"{path} could not be loaded: {type(error).__name__}: {error}") from None
     finally:
         sys.path.pop(0)
     return module
+
+
+def _print_traceback(error: Exception) -> None:
+    """Without the frames of those who called the program."""
+    at = error.__traceback__
+    inner = at
+    while inner is not None and inner.tb_frame.f_globals.get("__name__") != _MODULE:
+        inner = inner.tb_next
+    traceback.print_exception(error.with_traceback(inner or at))
 
 
 def _opened(tap: Tap) -> Any:

@@ -45,7 +45,12 @@ def test_a_world_is_built(tmp_path: Path) -> None:
     assert list(world.hosts) == ["a", "b", "r"]
     assert world.hosts["r"].config.forwarding
     assert [wire.name for wire in world.wires] == ["a-r", "r-b"]
-    assert list(file.serves()) == [("b", "echo"), ("b", "http:8080=.")]
+    serves = [(name, text, str(place)) for name, text, place in file.serves()]
+    where = f"{file.path}:5: hosts.b.serve"
+    assert serves == [
+        ("b", "echo", f"{where}, number 1"),
+        ("b", "http:8080=.", f"{where}, number 2"),
+    ]
 
 
 @pytest.mark.parametrize("example", sorted(EXAMPLES.glob("*.toml")), ids=lambda path: path.name)
@@ -54,40 +59,49 @@ def test_examples_can_be_built(example: Path) -> None:
     assert file.build(World(seed=file.seed)).hosts
 
 
+TWO = "[hosts.a]\n[hosts.b]\n[[links]]\nbetween=['a','b']\n"
+
+
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("line", "text", "words"),
     [
-        ("", ["no hosts"]),
-        ("[hosts.a]\nx = !\n", ["not TOML", "line 2"]),
-        ("[hosts.a]\nservice = []", ["hosts.a", "'service'", "did you mean 'serve'"]),
-        ("[host.a]", ["'host'", "did you mean 'hosts'"]),
-        ("seed = true\n[hosts.a]", ["seed", "True"]),
-        ("hosts = 3", ["hosts", "not a table"]),
-        ("[hosts.a]\nserve = 'echo'", ["hosts.a.serve", "list of texts"]),
-        ("[hosts.a]\naddresses = ['10.0.0.300/24']", ["10.0.0.300/24", "192.0.2.1/24"]),
-        ("[hosts.a]\n[routers.a]", ["'a'", "twice"]),
-        ("[hosts.a]\n[[links]]\nbetween = ['a']", ["links, number 1", "between"]),
-        ("[hosts.alpha]\n[[links]]\nbetween = ['alpha', 'alpa']", ["did you mean 'alpha'"]),
-        ("[hosts.a]\n[hosts.b]\n[[links]]\nbetween=['a','b']\nlos = 1", ["'los'", "'loss'"]),
-        ("[hosts.a]\n[hosts.b]\n[[links]]\nbetween=['a','b']\nloss = 2", ["number 1", "loss"]),
-        ("[hosts.a]\n[hosts.b]\n[[links]]\nbetween=['a','b']\nup = {rat = 1}", ["up", "'rate'"]),
-        ("[hosts.a]\n[hosts.b]\n[[links]]\nbetween=['a','b']\nmtu = 20", ["MTU", "20"]),
-        ("[hosts.a]\n[taps.t]\nto = 'b'", ["taps.t.to", "'b'"]),
-        ("[hosts.a]\nsettings = { tcp_sak = false }", ["tcp_sak", "tcp_sack"]),
-        ("[hosts.a]\nsettings = { tcp_sack = 3 }", ["tcp_sack", "3", "bool"]),
-        ("[hosts.a]\nnameservers = ['x.y']", ["nameservers", "x.y"]),
-        ("[hosts.a]\n[names]\nwww = 'b'", ["names.www", "'b'"]),
-        ("[hosts.a]\nserve = ['gopher']", ["serve", "gopher", "echo"]),
-        ("[switches.s]", ["switches only"]),
+        (0, "", ["no hosts"]),
+        (0, "[hosts.a]\nx = !\n", ["not TOML", "line 2"]),
+        (2, "[hosts.a]\nservice = []", ["hosts.a", "'service'", "did you mean 'serve'"]),
+        (1, "[host.a]", ["'host'", "did you mean 'hosts'"]),
+        (1, "seed = true\n[hosts.a]", ["seed", "True"]),
+        (1, "hosts = 3", ["hosts", "not a table"]),
+        (2, "\nuntil = 'soon'\n[hosts.a]", ["until", "'soon'", "20ms"]),
+        (2, "[hosts.a]\nserve = 'echo'", ["hosts.a.serve", "list of texts"]),
+        (2, "[hosts.a]\naddresses = ['10.0.0.300/24']", ["10.0.0.300/24", "192.0.2.1/24"]),
+        (2, "[hosts.a]\n[routers.a]", ["'a'", "twice"]),
+        (2, "[hosts.a]\n[[links]]\nbetween = ['a']", ["links, number 1", "between"]),
+        (3, "[hosts.alpha]\n[[links]]\nbetween = ['alpha', 'alpa']", ["did you mean 'alpha'"]),
+        (5, TWO + "los = 1", ["number 1", "'los'", "'loss'"]),
+        (3, TWO + "loss = 2", ["number 1", "loss"]),
+        (5, TWO + "up = {rat = 1}", ["number 1: up", "'rate'"]),
+        (6, TWO + "[links.down]\nrat = 1", ["number 1: down", "'rate'"]),
+        (8, TWO + "[[links]]\nbetween=['a','b']\ndelay.x = 1\nlos = 1", ["number 2", "'los'"]),
+        (3, TWO + "mtu = 20", ["MTU", "20"]),
+        (3, "[hosts.a]\n[taps.t]\nto = 'b'", ["taps.t.to", "'b'"]),
+        (2, "[hosts.a]\nsettings = { tcp_sak = false }", ["tcp_sak", "tcp_sack"]),
+        (3, "[hosts.a]\n[hosts.a.settings]\ntcp_sack = 3", ["tcp_sack", "3", "bool"]),
+        (2, "[hosts.a]\nnameservers = ['x.y']", ["nameservers", "x.y"]),
+        (3, "[hosts.a]\n[names]\nwww = 'b'", ["names.www", "'b'"]),
+        (2, "[hosts.a]\nserve = ['gopher']", ["serve, number 1", "gopher", "echo"]),
+        (2, "[hosts.a]\nserve = ['http=nowhere']", ["nowhere' is not a directory"]),
+        (2, "[hosts.a]\nroutes = { x = '10.0.0.1' }", ["hosts.a.routes.x"]),
+        (1, "[switches.s]", ["switches only"]),
+        (6, '[hosts.a]\naddresses = [\n  # one\n "10.0.0.1/8",\n]\nx = 1', ["unknown key 'x'"]),
     ],
 )
 def test_what_is_wrong_is_named(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, words: list[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], line: int, text: str, words: list[str]
 ) -> None:
     file = write(tmp_path, text)
     assert main(["run", str(file)]) == 2
     error = capsys.readouterr().err
-    assert str(file) in error
+    assert f"{file}:{line}: " in error if line else f"{file}: " in error, error
     assert all(word in error for word in words), error
 
 
@@ -148,7 +162,12 @@ def test_programs_run_on_their_hosts(tmp_path: Path, capsys: pytest.CaptureFixtu
     ("program", "code", "words"),
     [
         ("def a():\n    raise KeyError('x')", 1, ["KeyError: 'x'"]),
-        ("def (", 1, ["could not be loaded"]),
+        ("x = 1\ndef (", 1, ["program.py:2: invalid syntax: def ("]),
+        (
+            "import nosuch",
+            1,
+            ["could not be loaded: ModuleNotFoundError: No module named 'nosuch'"],
+        ),
         ("x = 1", 2, ["no function is named after a host (a, b, r)"]),
         ("def main(world): pass", 2, ["main(world) must be a coroutine function"]),
         ("async def a():\n    import asyncio\n    await asyncio.sleep(100)", 1, []),
@@ -167,3 +186,4 @@ def test_programs_that_fail(
     assert main(arguments) == code
     found = capsys.readouterr()
     assert all(word in found.out + found.err for word in words)
+    assert "importlib" not in found.err and "capas/cli" not in found.err
