@@ -8,6 +8,7 @@ time.  Under hypothesis each example has an internet of its own.
 Only the standard library and pytest are imported before a test asks for an internet.
 """
 
+import os
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -206,6 +207,12 @@ def pytest_runtest_makereport(
     return report
 
 
+def _from_here(config: pytest.Config, node: str) -> str:
+    """The id of a test as pytest takes it in the folder where it was called."""
+    path, sign, test = node.partition("::")
+    return os.path.relpath(config.rootpath / path, config.invocation_params.dir) + sign + test
+
+
 def _leave_files(
     item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport, found: "Internet"
 ) -> None:
@@ -217,7 +224,8 @@ def _leave_files(
     if values is None and hasattr(getattr(item, "obj", None), "hypothesis"):
         values = {}
     directory = Path(item.config.getoption("--capas-pcap-dir") or item.config.rootpath / _DIRECTORY)
-    command = replay.command(node, found.seed, values)
+    options = replay.repeated(item.config.invocation_params.args, item.config.args)
+    command = replay.command(_from_here(item.config, node), found.seed, values, options)
     error = "" if call.excinfo is None else call.excinfo.exconly()
     told = artefacts.leave(
         found, directory, node=node, error=error, command=command, said=report.longreprtext

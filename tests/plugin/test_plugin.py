@@ -97,7 +97,7 @@ def test_fails(pair, internet):
 def test_a_failure_says_how_to_repeat_it_and_leaves_two_files(inner):
     done = inner(FAILING)
     assert done.code == 1
-    assert "pytest test_it.py::test_fails --capas-replay=3" in done.text
+    assert "pytest test_it.py::test_fails -pcapas.pytest_plugin --capas-replay=3" in done.text
     first = done.files("*.pcapng"), done.files("*.html")
     assert list(first[0]) == [f"test_it-test_fails-seed{seed}.pcapng" for seed in (3, 4)]
     assert len(set(first[0].values())) == 2  # another seed is another run

@@ -257,6 +257,13 @@ json_option = click.option(
 )
 
 
+on_option = click.option(
+    "--on",
+    metavar="NAME",
+    help="The running host meant: the name of its device; needed if there are several.",
+)
+
+
 def print_json(value: object) -> None:
     """One JSON object on standard output."""
     sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")

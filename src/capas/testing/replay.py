@@ -10,7 +10,7 @@ import json
 import pickle
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from capas.errors import ConfigurationError
@@ -18,6 +18,16 @@ from capas.errors import ConfigurationError
 _PICKLE: Final = "pickle:"
 _PLAIN: Final = (str, int, float, bool, type(None))
 _NUMBER: Final = re.compile(r"-?\d+")
+_SHORT: Final = ("-c", "-o", "-W")  # pytest's short options that can change what a test does
+_PLUGINS: Final = ("no:cacheprovider", "no:terminalreporter", "capas.testing.teller")
+_REPORTING: Final = (
+    "--cache", "--capas-", "--capture", "--color", "--cov", "--deselect", "--dist",
+    "--durations", "--exitfirst", "--failed-first", "--ff", "--html", "--hypothesis-seed",
+    "--hypothesis-show", "--hypothesis-verbosity", "--ignore", "--junit", "--last-failed", "--lf",
+    "--log", "--maxfail", "--maxprocesses", "--new-first", "--nf", "--no-header", "--no-summary",
+    "--numprocesses", "--pdb", "--quiet", "--report", "--show", "--stepwise", "--sw", "--tb",
+    "--trace", "--tx", "--verbos",
+)  # fmt: skip
 
 
 class Replay(NamedTuple):
@@ -99,11 +109,41 @@ def parse(text: str) -> Replay:
     return Replay(seed, values)
 
 
-def command(node: str, seed: int | str, values: Mapping[str, Any] | None = None) -> str:
-    """The shell command that repeats a run of the test ``node``."""
+def command(
+    node: str,
+    seed: int | str,
+    values: Mapping[str, Any] | None = None,
+    options: Sequence[str] = (),
+) -> str:
+    """The shell command that repeats a run of the test ``node``, with these options of pytest."""
     said = line(seed, values)
     option = f"--capas-replay={said}" if said is not None else f"--capas-seed={seed}"
-    return f"pytest {shlex.quote(node)} {shlex.quote(option)}"
+    return " ".join(["pytest", *map(shlex.quote, (node, *options, option))])
+
+
+def repeated(words: Sequence[str], places: Sequence[str]) -> list[str]:
+    """The options among pytest's arguments that a replay needs too, a project's own above all.
+
+    ``places`` are the files, folders and tests among them; what only chooses tests, orders them or
+    reports on them is left out.
+    """
+    groups: list[list[str]] = []
+    for word in words:
+        if word.startswith("-"):
+            groups.append([word])
+        elif word not in places and groups:
+            groups[-1].append(word)  # the value of the option before it
+    once = dict.fromkeys(tuple(group) for group in groups if _changes_runs(group))
+    return [word for group in once for word in group]
+
+
+def _changes_runs(group: Sequence[str]) -> bool:
+    first = group[0]
+    if first.startswith("--"):
+        return not first.startswith(_REPORTING)
+    if first.startswith("-p"):
+        return "".join(group)[2:] not in _PLUGINS
+    return first[:2] in _SHORT
 
 
 def without_seed(node: str, label: str) -> str:
