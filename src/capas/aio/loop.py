@@ -23,11 +23,13 @@ from typing import Any, Final
 
 from capas.aio import names
 from capas.aio.selector import LoopSelector
+from capas.aio.transport import StreamTransport
 from capas.base.clock import SECOND
 from capas.sockets.current import context_of, current_host
 from capas.sockets.driver import Driver, driver_of
 from capas.sockets.modules import make_socket
 from capas.sockets.socket import Socket
+from capas.sockets.stream import StreamDescription
 
 
 class _SocketModule(types.ModuleType):
@@ -91,6 +93,80 @@ class CapasEventLoop(asyncio.SelectorEventLoop):
         """Close; the driver is free for another loop."""
         super().close()
         self._loop_selector.close()
+
+    # -- connections ------------------------------------------------------------------------------
+
+    def _make_socket_transport(
+        self, sock: Any, protocol: Any, waiter: Any = None, *, extra: Any = None, server: Any = None
+    ) -> Any:
+        """Our own transport for a connection of ours."""
+        description = sock.description if isinstance(sock, Socket) else None
+        if not isinstance(description, StreamDescription) or description.connection is None:
+            return super()._make_socket_transport(  # type: ignore[misc]
+                sock, protocol, waiter, extra=extra, server=server
+            )
+        self._ensure_fd_no_transport(sock)  # type: ignore[attr-defined]
+        base_events._set_nodelay(sock)  # type: ignore[attr-defined]
+        host = description.host
+        return StreamTransport(
+            self,
+            host,
+            description.connection,
+            protocol,
+            copy_context() if host is current_host() else context_of(host),
+            sock=sock,
+            waiter=waiter,
+            extra=extra,
+            server=server,
+        )
+
+    def _start_serving(
+        self,
+        protocol_factory: Any,
+        sock: Any,
+        sslcontext: Any = None,
+        server: Any = None,
+        backlog: int = 100,
+        *limits: Any,
+    ) -> None:
+        if sslcontext is None and isinstance(sock, Socket):
+            fd = sock.fileno()
+            self._add_reader(fd, self._accept, protocol_factory, sock, server, backlog)
+        else:
+            super()._start_serving(protocol_factory, sock, sslcontext, server, backlog, *limits)  # type: ignore[misc]
+
+    def _accept(self, factory: Any, sock: Socket, server: Any, backlog: int) -> None:
+        """A listener is ready: begin all connections that wait, without a task for each."""
+        listening = sock.description
+        assert isinstance(listening, StreamDescription)
+        for _ in range(backlog):
+            with self.driver.lock:
+                connection = listening.take()
+            if connection is None:
+                return
+            if listening.proto == std.IPPROTO_TCP:
+                connection.options.nodelay = True  # as asyncio
+            try:
+                protocol = factory()
+            except (SystemExit, KeyboardInterrupt):
+                raise
+            except BaseException as error:
+                with self.driver.lock:
+                    connection.close(self.driver.now())
+                if self._debug:  # type: ignore[attr-defined]
+                    message = "Error on transport creation for incoming connection"
+                    self.call_exception_handler({"message": message, "exception": error})
+                continue
+            context = copy_context()
+            StreamTransport(
+                self,
+                listening.host,
+                connection,
+                protocol,
+                context,
+                listening=listening,
+                server=server,
+            )
 
     # -- sockets of the current host --------------------------------------------------------------
 

@@ -128,11 +128,17 @@ class StreamDescription(Description):
 
     def accept(self) -> "StreamDescription | None":
         """accept(2); None: nobody is waiting."""
+        connection = self.take()
+        return None if connection is None else self.describe(connection)
+
+    def take(self) -> TcpConnection | None:
+        """The next connection of the accept queue; None: nobody is waiting."""
         if self.listener is None:
             raise fail(errno.EINVAL)
-        connection = self.listener.accept(self.driver.now())
-        if connection is None:
-            return None
+        return self.listener.accept(self.driver.now())
+
+    def describe(self, connection: TcpConnection) -> "StreamDescription":
+        """A socket for a connection that was taken: it inherits the listener's options."""
         accepted = StreamDescription(self.host, self.driver, self.family, self.proto, connection)
         accepted.settings = options.Settings(self.settings.values)
         accepted._congestion = self._congestion

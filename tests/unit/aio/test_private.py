@@ -5,7 +5,8 @@ import asyncio
 import inspect
 import selectors
 import socket
-from asyncio import base_events, selector_events
+import sys
+from asyncio import base_events, constants, selector_events, transports
 
 import pytest
 
@@ -21,6 +22,40 @@ def test_functions_that_make_sockets_name_the_module(name: str) -> None:
 @pytest.mark.parametrize("name", ["_add_reader", "_add_writer", "_write_to_self"])
 def test_methods_that_are_extended(name: str) -> None:
     assert callable(getattr(selector_events.BaseSelectorEventLoop, name))
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("_make_socket_transport", ["self", "sock", "protocol", "waiter", "extra", "server"]),
+        ("_start_serving", ["self", "protocol_factory", "sock", "sslcontext", "server", "backlog"]),
+        ("_ensure_fd_no_transport", ["self", "fd"]),
+    ],
+)
+def test_where_transports_and_servers_begin(name: str, arguments: list[str]) -> None:
+    function = getattr(selector_events.BaseSelectorEventLoop, name)
+    assert list(inspect.signature(function).parameters)[: len(arguments)] == arguments
+
+
+def test_what_a_transport_takes_from_asyncio() -> None:
+    for name in ("_maybe_pause_protocol", "_maybe_resume_protocol"):
+        assert callable(getattr(transports._FlowControlMixin, name))  # type: ignore[attr-defined]
+    assert constants._SendfileMode.FALLBACK
+    assert constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES
+    assert callable(base_events._set_nodelay)  # type: ignore[attr-defined]
+    attach = inspect.signature(base_events.Server._attach).parameters  # type: ignore[attr-defined]
+    assert (len(attach) == 2) == (sys.version_info >= (3, 13))
+    loop = asyncio.new_event_loop()
+    try:
+        done: list[int] = []
+        handle = asyncio.Handle(done.append, (1,), loop)
+        for _ in range(2):  # a handle may be on the queue again and again
+            loop._ready.append(handle)  # type: ignore[attr-defined]
+            loop.run_until_complete(asyncio.sleep(0))
+        assert done == [1, 1]
+        assert loop._transports == {}  # type: ignore[attr-defined]
+    finally:
+        loop.close()
 
 
 def test_the_loop_reads_its_clock_by_these_names() -> None:

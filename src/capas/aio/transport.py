@@ -1,0 +1,400 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The transport of a TCP connection in an event loop: asyncio's contract right on the connection.
+
+Between asyncio's own selector transport and a connection of ours lie a socket object, a descriptor,
+a selector and a handle for each event.  Here the transport itself watches the connection's endpoint
+and one handle, made once, is put on the loop's queue when there is something to do; the socket of
+an accepted connection is made when a program asks for it (`get_extra_info`).  Manners are those of
+``asyncio.selector_events``; its private parts used here are pinned by a test.
+"""
+
+import asyncio
+import contextlib
+import sys
+import warnings
+from asyncio import constants, log, transports, trsock
+from collections import deque
+from contextvars import Context
+from socket import SHUT_WR
+from typing import TYPE_CHECKING, Any, Final, final
+
+from capas.host.host import Host
+from capas.sockets.addresses import form
+from capas.sockets.socket import Socket
+from capas.sockets.stream import StreamDescription
+from capas.transport.endpoint import ERROR, HANGUP, READ, WRITE, Endpoint
+from capas.transport.tcp.connection import TcpConnection
+
+if TYPE_CHECKING:
+    from capas.aio.loop import CapasEventLoop
+
+_READABLE: Final = READ | HANGUP | ERROR  # what epoll and `selectors` count as readable
+_WRITABLE: Final = WRITE | HANGUP | ERROR
+_READ_SIZE: Final = 256 * 1024  # bytes; as asyncio's
+_SERVERS_NAME_CLIENTS: Final = sys.version_info >= (3, 13)  # of ``Server._attach``
+
+
+@final
+class StreamTransport(transports._FlowControlMixin):
+    """One connection; the watcher of its endpoint.
+
+    ``listening``  the socket that accepted it, None for one that was connected
+    ``sock``       its socket object, None until somebody asks
+    """
+
+    _loop: Any  # of the base class
+    _extra: dict[str, Any]
+    _start_tls_compatible = True
+    _sendfile_compatible = constants._SendfileMode.FALLBACK
+
+    def __init__(
+        self,
+        loop: "CapasEventLoop",
+        host: Host,
+        connection: TcpConnection,
+        protocol: asyncio.BaseProtocol,
+        context: Context,
+        *,
+        listening: StreamDescription | None = None,
+        sock: Socket | None = None,
+        waiter: "asyncio.Future[None] | None" = None,
+        extra: dict[str, Any] | None = None,
+        server: Any = None,
+    ) -> None:
+        super().__init__(extra, loop)
+        self._driver = loop.driver
+        self._host: Host = host
+        self._connection: TcpConnection = connection
+        self._endpoint: Endpoint = connection.endpoint
+        self._listening: StreamDescription | None = listening
+        self._sock: Socket | None = sock
+        self._waiter = waiter
+        self._server = server
+        self._context: Context = context
+        self._handle: Any = asyncio.Handle(self._run, (), loop, context)
+        self._queued: bool = True  # the handle is on the loop's queue
+        self._begun: bool = False  # connection_made was called
+        self._reading: bool = False  # whether readiness for reading is anybody's business
+        self._paused: bool = False
+        self._eof_read: bool = False
+        self._eof_written: bool = False
+        self._closing: bool = False
+        self._lost: int = 0  # connection_lost is scheduled; then writes that came to nothing
+        self._ended: bool = False
+        self._buffer: deque[bytes | memoryview] = deque()
+        self._buffered: int = 0
+        self.set_protocol(protocol)
+        if server is not None:
+            server._attach(self) if _SERVERS_NAME_CLIENTS else server._attach()
+        if sock is not None:
+            self._own(sock)
+            self._extra["sockname"] = sock.getsockname()
+            with contextlib.suppress(OSError):
+                self._extra.setdefault("peername", sock.getpeername())
+        else:
+            self._endpoint.watcher = self
+        self._loop._ready.append(self._handle)
+
+    def __repr__(self) -> str:
+        state = "closed" if self._ended else "closing" if self._closing else "open"
+        return f"<StreamTransport {state} {self._connection.describe()}>"
+
+    # -- what happens -----------------------------------------------------------------------------
+
+    def endpoint_ready(self, endpoint: Endpoint) -> None:
+        """The driver says the endpoint gained readiness; maybe in another thread."""
+        if not self._queued:
+            self._look()
+
+    def _look(self) -> None:
+        """Be called, if there is something to do (level-triggered, as a selector)."""
+        ready = self._endpoint.readiness
+        if (self._reading and ready & _READABLE) or (self._buffered and ready & _WRITABLE):
+            self._queued = True
+            self._loop._ready.append(self._handle)
+
+    def _run(self) -> None:
+        """The handle's callback."""
+        try:
+            if not self._begun:
+                self._begin()
+            elif not self._lost:
+                ready = self._endpoint.readiness
+                if self._reading and ready & _READABLE:
+                    self._read()
+                if self._buffered and ready & _WRITABLE:
+                    self._send_buffered()
+        finally:
+            self._queued = False
+            if not self._lost:
+                self._look()
+
+    def _begin(self) -> None:
+        self._begun = True
+        waiter, self._waiter = self._waiter, None
+        try:
+            self._protocol.connection_made(self)
+        finally:
+            self._set_reading()
+            if waiter is not None:
+                if not waiter.done():
+                    waiter.set_result(None)
+            elif self._reading and self._endpoint.readiness & _READABLE:
+                self._read()  # a request that came with the handshake
+
+    def _read(self) -> None:
+        protocol, connection = self._protocol, self._connection
+        size, call = _READ_SIZE, "get_buffer"  # what failed, if something does
+        try:
+            if self._buffered_protocol:
+                room = protocol.get_buffer(-1)
+                size = len(room)
+                if not size:
+                    raise RuntimeError("get_buffer() returned an empty buffer")
+            with self._driver.lock:
+                data = connection.receive(size, self._driver.now())
+            if data is None:
+                return
+            if connection.dirty:
+                self._driver.kick(self._host)
+            if not data:
+                call = "eof_received"
+                if protocol.eof_received():
+                    self._eof_read = True
+                    self._set_reading()
+                else:
+                    self.close()
+            elif self._buffered_protocol:
+                call = "buffer_updated"
+                room[: len(data)] = data
+                protocol.buffer_updated(len(data))
+            else:
+                call = "data_received"
+                protocol.data_received(data)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            self._fatal_error(error, f"Fatal error: protocol.{call}() call failed.")
+
+    def _send_buffered(self) -> None:
+        buffer = self._buffer
+        try:
+            while buffer:
+                data = buffer[0]
+                taken = self._send(data)
+                self._buffered -= taken
+                if taken < len(data):
+                    buffer[0] = memoryview(data)[taken:]
+                    break
+                buffer.popleft()
+        except OSError as error:
+            self._fatal_error(error, "Fatal write error on socket transport")
+            return
+        self._maybe_resume_protocol()  # type: ignore[attr-defined]  # may write
+        if not buffer:
+            if self._closing:
+                self._connection_lost(None)
+            elif self._eof_written:
+                self._socket().shutdown(SHUT_WR)
+
+    # -- writing ----------------------------------------------------------------------------------
+
+    def _send(self, data: bytes | memoryview) -> int:
+        """How much of ``data`` the connection took."""
+        driver = self._driver
+        with driver.lock:
+            taken = self._connection.send(data, driver.now())
+        if taken:
+            driver.kick(self._host)
+        return taken
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Send now what there is room for, keep the rest."""
+        if not isinstance(data, bytes | bytearray | memoryview):
+            raise TypeError(
+                f"data argument must be a bytes-like object, not {type(data).__name__!r}"
+            )
+        if self._eof_written:
+            raise RuntimeError("Cannot call write() after write_eof()")
+        if not data:
+            return
+        if self._lost:
+            if self._lost >= constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES:
+                log.logger.warning("socket.send() raised exception.")
+            self._lost += 1
+            return
+        data = bytes(data)  # no copy of bytes
+        taken = 0
+        if not self._buffered:
+            try:
+                taken = self._send(data)
+            except OSError as error:
+                self._fatal_error(error, "Fatal write error on socket transport")
+                return
+            if taken == len(data):
+                return
+        self._buffer.append(memoryview(data)[taken:] if taken else data)
+        self._buffered += len(data) - taken
+        self._maybe_pause_protocol()  # type: ignore[attr-defined]
+
+    def get_write_buffer_size(self) -> int:
+        """Bytes the connection had no room for."""
+        return self._buffered
+
+    def can_write_eof(self) -> bool:
+        """It can."""
+        return True
+
+    def write_eof(self) -> None:
+        """FIN after what was written."""
+        if self._closing or self._eof_written:
+            return
+        self._eof_written = True
+        if not self._buffered:
+            self._socket().shutdown(SHUT_WR)
+
+    # -- reading ----------------------------------------------------------------------------------
+
+    def _set_reading(self) -> None:
+        self._reading = not (self._closing or self._paused or self._eof_read) and self._begun
+
+    def is_reading(self) -> bool:
+        """Neither paused nor closing."""
+        return not self._closing and not self._paused
+
+    def pause_reading(self) -> None:
+        """No more `data_received` until `resume_reading`."""
+        if self.is_reading():
+            self._paused = True
+            self._reading = False
+
+    def resume_reading(self) -> None:
+        """Undo `pause_reading`."""
+        if self._paused and not self._closing:
+            self._paused = False
+            self._set_reading()
+            if not self._queued:
+                self._look()
+
+    def set_protocol(self, protocol: Any) -> None:
+        """Somebody else is told from now on."""
+        self._protocol: Any = protocol
+        self._buffered_protocol: bool = isinstance(protocol, asyncio.BufferedProtocol)
+
+    def get_protocol(self) -> Any:
+        """Who is told."""
+        return self._protocol
+
+    # -- the end ----------------------------------------------------------------------------------
+
+    def is_closing(self) -> bool:
+        """Whether `close` or `abort` was called, or the connection failed."""
+        return self._closing
+
+    def close(self) -> None:
+        """Close when everything written was taken; `connection_lost` follows."""
+        if self._closing:
+            return
+        self._closing = True
+        self._reading = False
+        if not self._buffered:
+            self._lost += 1
+            if self._sock is None:
+                self._close_connection()  # now: FIN rides on the acknowledgement of what was read
+            self._loop.call_soon(self._connection_lost, None, context=self._context)
+
+    def abort(self) -> None:
+        """Close at once; what was not taken is lost."""
+        self._force_close(None)
+
+    def _fatal_error(self, error: BaseException, message: str) -> None:
+        if isinstance(error, OSError):
+            if self._loop.get_debug():
+                log.logger.debug("%r: %s", self, message, exc_info=True)
+        else:
+            facts = {"transport": self, "protocol": self._protocol}
+            self._loop.call_exception_handler({"message": message, "exception": error, **facts})
+        self._force_close(error)
+
+    def _force_close(self, error: BaseException | None) -> None:
+        if self._lost:
+            return
+        self._buffer.clear()
+        self._buffered = 0
+        self._closing = True
+        self._reading = False
+        self._lost += 1
+        self._loop.call_soon(self._connection_lost, error, context=self._context)
+
+    def _connection_lost(self, error: BaseException | None) -> None:
+        self._lost = self._lost or 1
+        try:
+            self._protocol.connection_lost(error)
+        finally:
+            self._end()
+            self._protocol = None
+            self._handle = None  # the end of a cycle
+            server, self._server = self._server, None
+            if server is not None:
+                server._detach(self) if _SERVERS_NAME_CLIENTS else server._detach()
+
+    def _end(self) -> None:
+        """Give the connection or its socket up."""
+        self._ended = True
+        sock = self._sock
+        if sock is None:
+            self._close_connection()
+        else:
+            with self._driver.lock:
+                sock._description.unwatch(self)
+            sock.close()
+
+    def _close_connection(self) -> None:
+        driver = self._driver
+        with driver.lock:
+            self._connection.close(driver.now())
+        driver.kick(self._host)
+
+    def __del__(self, _warn: Any = warnings.warn) -> None:
+        if not getattr(self, "_ended", True):
+            _warn(f"unclosed transport {self!r}", ResourceWarning, source=self)
+            self._end()
+
+    # -- facts ------------------------------------------------------------------------------------
+
+    def _own(self, sock: Socket) -> None:
+        """The transport owns ``sock``: it watches by way of its description."""
+        sock.description.watch(self)
+        self._loop._transports[sock.fileno()] = self
+
+    def _socket(self) -> Socket:
+        """The socket object, made now if there was none."""
+        if self._sock is None:
+            assert self._listening is not None
+            description = self._listening.describe(self._connection)
+            if self._connection.options.nodelay:
+                description.settings.values["nodelay"] = 1
+            sock = self._sock = Socket.of(description)
+            sock.setblocking(False)
+            if self._ended:
+                sock.close()
+            else:
+                self._own(sock)
+        return self._sock
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """ "socket", "sockname" and "peername" as in asyncio."""
+        extra = self._extra
+        if name not in extra:
+            path = self._connection.path
+            if name == "socket":
+                extra[name] = trsock.TransportSocket(self._socket())
+            elif self._listening is None:
+                return default
+            elif name == "sockname":
+                extra[name] = form(self._listening.family, (path.local, path.local_port, 0))
+            elif name == "peername":
+                extra[name] = form(self._listening.family, (path.remote, path.remote_port, 0))
+            else:
+                return default
+        return extra[name]
