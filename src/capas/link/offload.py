@@ -73,7 +73,8 @@ def wire_length(frame: Frame, l3: int, l4: int, end: int) -> int:
 def split(frame: Frame, l3: int, size: int = 0, finish: bool = False) -> list[Frame]:
     """The wire segments of a super-frame whose IP header starts at ``l3``.
 
-    ``size``    payload bytes per segment if not ``frame.gso_size``
+    ``size``    payload bytes per piece if not ``frame.gso_size``; several times that gives shorter
+                super-frames
     ``finish``  True: checksums are completed here, in the same pass; otherwise segments of a
                 CSUM_PARTIAL frame are CSUM_PARTIAL themselves
 
@@ -133,6 +134,7 @@ def _segments(frame: Frame, l3: int, l4: int, start: int, size: int, finish: boo
         flags = data[l4 + 13]
     csum = CSUM_PARTIAL if not finish else CSUM_VALID if frame.csum == CSUM_VALID else CSUM_NONE
     csum_start, csum_offset = (0, 0) if finish else (l4, field - l4)
+    each = frame.gso_size or size
     segments: list[Frame] = []
     for at in range(start, end, size):
         payload = view[at : at + size]
@@ -142,7 +144,7 @@ def _segments(frame: Frame, l3: int, l4: int, start: int, size: int, finish: boo
             total = start - l3 + n
             _HH.pack_into(header, l3 + 2, total, ident)
             _H.pack_into(header, l3 + 10, ((ip_sum + total + ident) % 65535 or 0xFFFF) ^ 0xFFFF)
-            ident = (ident + 1) & 0xFFFF
+            ident = (ident + -(-n // each)) & 0xFFFF
         else:
             _H.pack_into(header, l3 + 4, start - l3 - 40 + n)
         if is_udp:
@@ -160,7 +162,8 @@ def _segments(frame: Frame, l3: int, l4: int, start: int, size: int, finish: boo
                 check = 0xFFFF
         _H.pack_into(header, field, check)
         packet = b"".join((header, payload))
-        segments.append(Frame(packet, frame.time, csum, csum_start, csum_offset, 0, 0, frame.mark))
+        gso = (frame.gso_type, each) if n > each else (0, 0)
+        segments.append(Frame(packet, frame.time, csum, csum_start, csum_offset, *gso, frame.mark))
     return segments
 
 

@@ -8,7 +8,8 @@ decides on leaving and has a service timer of its own (`Service`).
 
 A super-frame is a train of n packets (IEEE 802.3 framing each).  It takes the time of n packets and
 n draws of every stage; if all of them survive untouched it arrives whole, when its last packet
-does.  Otherwise it is split, and each packet has its own time and fate.
+does; on a line so slow that this takes more than `TRAIN_TIME` it arrives in pieces.  If not all
+survive it is split, and each packet has its own time and fate.
 
 Budget: 5 calls and 1.5 us for a frame to enter, 1 call to leave, beside the scheduler's event.
 """
@@ -17,7 +18,7 @@ from collections import deque
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Final, Protocol, final
 
-from capas.base.clock import NEVER, ManualClock, Scheduler, Timer
+from capas.base.clock import NEVER, US, ManualClock, Scheduler, Timer
 from capas.base.frame import Frame
 from capas.link.link import FrameSink, Shortcut
 from capas.link.offload import split
@@ -30,6 +31,9 @@ from capas.sim.trains import ETHERNET_MINIMUM, network_offset, packets_of
 if TYPE_CHECKING:
     from capas.sim.rules import Rule
 
+#: ns of a train that may arrive at once: 64 KiB at 1 Gbit/s.  A receiver gathers no longer either,
+#: and acknowledgements that stand for more of a slow line make bursts that starve other flows.
+TRAIN_TIME: Final = 600 * US
 FLIGHT_LIMIT: Final = 1 << 20  # frames under way in one direction; more are dropped
 
 PASS: Final = -1  # verdicts of rules; a time >= 0 means "deliver in that many ns"
@@ -218,9 +222,10 @@ class Direction(Timer):
         else:
             self.enter(frame, packets, header, now)
 
-    def _split(self, frame: Frame) -> list[Frame]:
+    def _split(self, frame: Frame, size: int = 0) -> list[Frame]:
+        """The packets of a super-frame, or shorter super-frames of ``size`` bytes of payload."""
         self.statistics.splits += 1
-        return split(frame, network_offset(frame), frame.gso_size)
+        return split(frame, network_offset(frame), size)
 
     def _ruled(self, frame: Frame, packets: int, header: int, now: int, first: int) -> None:
         """Ask the rules from number ``first`` on; the first answer that is not PASS counts."""
@@ -273,6 +278,9 @@ class Direction(Timer):
                 start = max(server.free_at, now)
                 end = server.accept(packets, size, now)
                 each = (end - start) // packets
+                if end - start > TRAIN_TIME:
+                    self._in_pieces(frame, packets, end, each)
+                    return
         elif self._service is not None:
             for part in self._split(frame) if packets > 1 else (frame,):
                 self._service.offer(part, now)
@@ -283,6 +291,15 @@ class Direction(Timer):
             self._arrive(frame, end + self._latency)
         else:
             self.through(frame, packets, end, 0, each)
+
+    def _in_pieces(self, frame: Frame, packets: int, end: int, each: int) -> None:
+        """A train that a slow line stretches: each piece goes on when its last packet is out."""
+        most = max(TRAIN_TIME // each, 1)
+        left = packets
+        for piece in self._split(frame, most * frame.gso_size):
+            count = min(most, left)
+            left -= count
+            self.through(piece, count, end - left * each, 0, each)
 
     def through(self, frame: Frame, packets: int, when: int, first: int, each: int) -> None:
         """Through the stages from number ``first`` on; the frame leaves the line at ``when``.

@@ -55,6 +55,16 @@ def test_segments_of_a_tcp_super_frame(v6: bool, finish: bool) -> None:
 
 
 @BOTH
+@pytest.mark.parametrize("protocol", [tcp, udp])
+def test_a_super_frame_in_pieces_is_the_same_on_the_wire(protocol, v6: bool) -> None:
+    frame = protocol(bytes(range(250)) * 38, v6=v6, gso=1000)
+    pieces = split(frame, 14, 3000)
+    assert [piece.gso_size for piece in pieces] == [1000, 1000, 1000, 0]
+    parts = [part for piece in pieces for part in split(piece, 14)]
+    assert [part.data for part in parts] == [part.data for part in split(frame, 14)]
+
+
+@BOTH
 def test_segments_of_a_udp_super_frame(v6: bool) -> None:
     payload = bytes(range(250)) * 10
     segments = split(udp(payload, v6=v6, gso=1200), 14, finish=True)
