@@ -285,6 +285,8 @@ def reports_errors(function: F) -> F:
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         try:
             return function(*args, **kwargs)
+        except BrokenPipeError:
+            raise  # whoever read us has left: `main` ends quietly
         except ConfigurationError as error:
             return _fail(str(error), EXIT_USAGE, kwargs)
         except StoppedError:

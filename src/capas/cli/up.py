@@ -17,6 +17,7 @@ from rich.table import Table
 from capas.application import dhcp_server, inetd, iperf, iperf_ends, mail, names, web
 from capas.application.services import WELL_KNOWN
 from capas.application.serving import Service
+from capas.cli.control import ControlServer
 from capas.cli.options import (
     DeviceOptions,
     ParamType,
@@ -116,11 +117,19 @@ class ServeType(ParamType):
 @click.option(
     "--ready-file", metavar="FILE", help="Made when everything serves; removed at the end."
 )
+@click.option(
+    "--control/--no-control", default=True, show_default=True,
+    help="Let `capas ss`, `ip` and `tcpdump` of this user look at the host.",
+)  # fmt: skip
 @json_option
 @device_options
 @reports_errors
 def command(
-    options: DeviceOptions, serve: tuple[Serve, ...], ready_file: str | None, as_json: bool
+    options: DeviceOptions,
+    serve: tuple[Serve, ...],
+    ready_file: str | None,
+    control: bool,
+    as_json: bool,
 ) -> int:
     """Bring a host up on a TAP or TUN device and serve until SIGINT or SIGTERM.
 
@@ -131,7 +140,7 @@ def command(
     with Station(options) as station:
         started = time.monotonic()
         try:
-            failure = station.run(_serve(station, serve, ready_file, console))
+            failure = station.run(_serve(station, serve, ready_file, console, control))
         except StoppedError:
             failure = ""
         finally:
@@ -148,12 +157,17 @@ def command(
 
 
 async def _serve(
-    station: Station, serve: tuple[Serve, ...], ready_file: str | None, console: Console
+    station: Station,
+    serve: tuple[Serve, ...],
+    ready_file: str | None,
+    console: Console,
+    control: bool,
 ) -> str:
     """Serve until cancelled; returns only if the device vanishes, saying so."""
-    await station.usable()
     services: list[Service] = []
+    asked = await _control(station, console) if control else None
     try:
+        await station.usable()
         for wanted in serve:
             services.append(await start(wanted))
         _announce(station, serve, console)
@@ -162,9 +176,22 @@ async def _serve(
         await station.gone.wait()
         return f"{station.device.name} has been deleted"
     finally:
+        if asked is not None:
+            asked.close()
         for service in services:
             service.close()
         await asyncio.sleep(0)  # their connections get a turn to say goodbye
+
+
+async def _control(station: Station, console: Console) -> ControlServer | None:
+    """What answers `capas ss` and its kin; a host that cannot have it runs without."""
+    try:
+        asked = ControlServer(station.host, station.driver, station.device.name)
+        await asked.start()
+    except (OSError, CapasError) as error:
+        console.print(f"capas ss, ip and tcpdump cannot ask this host: {error}")
+        return None
+    return asked
 
 
 async def start(wanted: Serve) -> Service:

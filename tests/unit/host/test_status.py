@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a host's tables hold, as plain data in iproute2's words."""
+
+import asyncio
+import json
+from typing import Any
+
+import capas
+from capas.host import status
+from capas.host.host import Host
+from capas.sim.world import World
+
+
+def test_every_table_is_plain_data_and_tells_the_truth() -> None:
+    world = World(seed=1)
+    client, router, server = world.host("client"), world.router("router"), world.host("server")
+    world.link(client, router, delay="5ms")
+    world.link(router, server)
+    tables: dict[str, dict[str, Any]] = {}
+
+    def look(host: Host) -> None:
+        tables[host.name] = {name: table(host, world.now) for name, table in status.TABLES.items()}
+
+    async def main() -> None:
+        listening = await capas.spawn(server, asyncio.start_server(lambda r, w: None, port=80))
+        _, writer = await asyncio.open_connection("server", 80, family=2)
+        writer.write(bytes(5000))
+        await asyncio.sleep(1)
+        for host in (client, server):
+            look(host)
+        writer.close()
+        listening.close()
+
+    with world:
+        capas.run(main, world=world, host=client)
+    assert json.loads(json.dumps(tables)) == tables
+    (connection,) = tables["client"]["sockets"]
+    assert (connection["state"], connection["peer"], connection["peer_port"]) == (
+        "ESTAB", "10.0.1.2", 80,
+    )  # fmt: skip
+    assert connection["info"]["bytes_acked"] == 5000 and connection["send_q"] == 0
+    assert 10 <= connection["info"]["rtt"] < 60  # ms: 5 ms each way, and delayed ACKs
+    states = [row["state"] for row in tables["server"]["sockets"]]
+    assert states == ["LISTEN", "LISTEN", "ESTAB"]
+    default = next(r for r in tables["client"]["routes"] if r["dst"] == "default")
+    assert (default["gateway"], default["dev"], default["family"]) == ("10.0.0.2", "eth0", "inet")
+    (neighbour,) = tables["client"]["neighbours"]
+    assert neighbour["dst"] == "10.0.0.2" and neighbour["state"] in (["REACHABLE"], ["STALE"])
+    names = [row["ifname"] for row in tables["client"]["links"]]
+    assert names == ["lo", "eth0"]
