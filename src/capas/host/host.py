@@ -65,7 +65,10 @@ class Host:
         self.nameservers: list[bytes] = []
         self._learned: dict[str, list[bytes]] = {}  # of the nameservers, those somebody told us
         self.search: list[str] = []  # domains in which a name without a dot is looked for first
-        self.stack = stack.build(self.config, self.counters, self.scheduler, rng.stream("internet"))
+        self.memory: Memory = Memory(self.config)
+        self.stack = stack.build(
+            self.config, self.counters, self.scheduler, rng.stream("internet"), self.memory
+        )
         self.net = self.stack.net
         self.ipv4 = self.stack.ipv4
         self.ipv6 = self.stack.ipv6
@@ -73,7 +76,6 @@ class Host:
         self.nd = self.stack.nd
         self.nd.nameservers = self._advertised
         self._ready: list[Endpoint] = []
-        self.memory: Memory = Memory(self.config)
         self.tcp = TcpLayer(
             self.net,
             self.config,

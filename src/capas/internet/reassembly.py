@@ -258,9 +258,13 @@ class Reassembly:
         datagram.held += len(piece)
         datagram.cost += cost
         self.bytes_held += cost
+        memory = shared.memory
+        memory.charge(cost)
         limit = shared.config.reassembly_bytes
         while self.bytes_held > limit and self.datagrams:
             self._evict("ip.reassembly_bytes")
+        while memory.full and self.datagrams:  # a fragment is worth less than what is whole
+            self._evict("ip.reassembly_memory")
         return datagram.key in self.datagrams
 
     def _merge_ecn(self, datagram: Datagram, tos: int) -> bool:
@@ -289,6 +293,7 @@ class Reassembly:
 
     def _release(self, datagram: Datagram) -> None:
         self.bytes_held -= datagram.cost
+        self._shared.memory.charge(-datagram.cost)
         datagram.cost = datagram.held = 0
         datagram.starts.clear()
         datagram.pieces.clear()

@@ -10,6 +10,7 @@ from typing import Final, final
 from capas.base.clock import Scheduler
 from capas.base.config import HostConfig
 from capas.base.events import Counters, Tracer
+from capas.base.memory import Memory
 from capas.base.rng import Rng
 from capas.internet.pmtu import PathMtu
 from capas.internet.route import Route, RouteTable
@@ -32,6 +33,7 @@ class Shared:
         "local",
         "loopback",
         "members",
+        "memory",
         "mtu6",
         "pmtu",
         "rng",
@@ -41,12 +43,18 @@ class Shared:
     )
 
     def __init__(
-        self, config: HostConfig, counters: Counters, scheduler: Scheduler, rng: Rng
+        self,
+        config: HostConfig,
+        counters: Counters,
+        scheduler: Scheduler,
+        rng: Rng,
+        memory: Memory | None = None,
     ) -> None:
         self.config: HostConfig = config
         self.counters: Counters = counters
         self.scheduler: Scheduler = scheduler
         self.rng: Rng = rng
+        self.memory: Memory = memory if memory is not None else Memory(config)
         self.routes: RouteTable = RouteTable()
         self.pmtu: PathMtu = PathMtu(config, counters)
         self.interfaces: list[Interface] = []

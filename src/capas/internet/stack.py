@@ -10,6 +10,7 @@ from typing import final
 from capas.base.clock import NEVER, Scheduler
 from capas.base.config import HostConfig
 from capas.base.events import Counters, Tracer
+from capas.base.memory import Memory
 from capas.base.rng import Rng
 from capas.internet.addresses import Addresses
 from capas.internet.icmp import Icmp
@@ -173,6 +174,12 @@ class InternetStack:
         self.shared.trace = trace
 
 
-def build(config: HostConfig, counters: Counters, scheduler: Scheduler, rng: Rng) -> InternetStack:
+def build(
+    config: HostConfig,
+    counters: Counters,
+    scheduler: Scheduler,
+    rng: Rng,
+    memory: Memory | None = None,
+) -> InternetStack:
     """The internet layer of a host without interfaces yet."""
-    return InternetStack(Shared(config, counters, scheduler, rng.stream("internet")))
+    return InternetStack(Shared(config, counters, scheduler, rng.stream("internet"), memory))

@@ -2,9 +2,11 @@
 """One limit for what all queues of a host hold (`HostConfig.memory_limit`)."""
 
 from capas.base.config import HostConfig
+from capas.sim.direction import DROP, PASS
 from capas.sim.world import World
 from capas.transport.ports import Binding
 from capas.transport.tcp.connection import TcpConnection
+from capas.transport.udp_socket import Destination
 from capas.wire import address as addr
 
 LIMIT = 300_000  # bytes
@@ -99,3 +101,45 @@ def test_a_closed_connection_holds_nothing() -> None:
     world.run_for(1)
     assert server.memory.used == 0
     assert client.memory.used == 0
+
+
+def test_fragments_count_and_give_way_to_what_is_whole() -> None:
+    world = World(3)
+    a, b = world.host("a"), world.host("b")
+    wire = world.link(a, b)
+    b.config.memory_limit = 20_000
+    target = world.names["b"][0]
+    sender, receiver = a.udp.open(), b.udp.open()
+    receiver.bind(addr.ANY4, 9)
+    with world.drop_nth(wire, 2, "up", count=1):  # after ARP: the first fragment never comes
+        for _ in range(8):
+            sender.send(bytes(8000), world.now, Destination(target, 9))
+            world.driver.kick(a)
+            world.run_for(0.01)
+    assert 0 < b.memory.used <= 20_000
+    assert b.counters.get("udp.received") >= 2
+    world.run_for(60)  # what was incomplete is forgotten after 30 s
+    while receiver.receive() is not None:
+        pass
+    assert b.memory.used == 0
+
+
+def test_incomplete_datagrams_are_given_up_when_the_memory_is_full() -> None:
+    world = World(3)
+    a, b = world.host("a"), world.host("b")
+    wire = world.link(a, b)
+    b.config.memory_limit = 20_000
+    sender = a.udp.open()
+    last = world.rule(wire, lambda frame, now: DROP if _is_last_fragment(frame.data) else PASS)
+    for _ in range(20):
+        sender.send(bytes(8000), world.now, Destination(world.names["b"][0], 9))
+        world.driver.kick(a)
+        world.run_for(0.01)
+    assert b.counters.get("ip.reassembly_memory") >= 15
+    assert b.memory.used <= 20_000
+    last.remove()
+
+
+def _is_last_fragment(frame: bytes) -> bool:
+    word = frame[20] << 8 | frame[21]
+    return frame[12:14] == b"\x08\0" and bool(word & 0x1FFF) and not word & 0x2000
