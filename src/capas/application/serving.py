@@ -2,7 +2,8 @@
 """What every server here shares: listening on both families, and closing again.
 
 A `Service` is a running server: some listening TCP sockets, some UDP endpoints.  Both families are
-served side by side, each by a socket of its own, so that a packed address is never ambiguous.
+served side by side, each by a socket of its own, so that a packed address is never ambiguous.  A
+service holds at most `CONNECTIONS` at a time; who comes then is sent away and counted.
 """
 
 import asyncio
@@ -14,15 +15,20 @@ from typing import Final, Self, final
 #: Both wildcards: what a server listens on unless told otherwise.
 ANY: Final = ("0.0.0.0", "::")
 
+CONNECTIONS: Final = 8192  # open at a time, of one service
+
 #: Errors that mean "this host does not have that family", RFC 4291 is optional equipment.
 _NO_FAMILY: Final = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 
 
 @final
 class Service:
-    """A running server: ``name`` and ``port`` as announced, and what must be closed."""
+    """A running server: ``name`` and ``port`` as announced, and what must be closed.
 
-    __slots__ = ("closers", "name", "port", "servers", "transports")
+    ``limit``    connections it holds at a time; ``open`` those it has, ``refused`` those sent away
+    """
+
+    __slots__ = ("closers", "limit", "name", "open", "port", "refused", "servers", "transports")
 
     def __init__(self, name: str, port: int) -> None:
         self.name: str = name
@@ -30,6 +36,9 @@ class Service:
         self.servers: list[asyncio.AbstractServer] = []
         self.transports: list[asyncio.DatagramTransport] = []
         self.closers: list[Callable[[], object]] = []
+        self.limit: int = CONNECTIONS
+        self.open: int = 0
+        self.refused: int = 0
 
     def close(self) -> None:
         """Stop listening; connections that are open end as their protocols decide."""
@@ -55,6 +64,37 @@ class Service:
         self.close()
 
 
+class _Refused(asyncio.Protocol):
+    """A connection too many."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        transport.abort()
+
+
+def _capped(
+    service: Service, factory: Callable[[], asyncio.BaseProtocol]
+) -> Callable[[], asyncio.BaseProtocol]:
+    """``factory``, but no more than ``service.limit`` of its protocols are connected at a time."""
+
+    def make() -> asyncio.BaseProtocol:
+        if service.open >= service.limit:
+            service.refused += 1
+            return _Refused()
+        protocol = factory()
+        lost = protocol.connection_lost
+
+        def gone(exc: Exception | None) -> None:
+            service.open -= 1
+            lost(exc)
+
+        service.open += 1
+        protocol.connection_lost = gone  # type: ignore[method-assign]
+        return protocol
+
+    return make
+
+
 async def listen_tcp(
     service: Service,
     factory: Callable[[], asyncio.BaseProtocol],
@@ -64,6 +104,7 @@ async def listen_tcp(
 ) -> None:
     """Listen on ``port`` of each address; a family the host lacks is skipped if another works."""
     loop = asyncio.get_running_loop()
+    factory = _capped(service, factory)
     missing: OSError | None = None
     before = len(service.servers)
     for address in addresses:
