@@ -12,13 +12,15 @@ from capas.cli.bench_docs import document
 from capas.cli.bench_report import Report
 from capas.cli.options import json_option, print_json, reports_errors
 from capas.cli.render import console
-from capas.errors import ConfigurationError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 _RUNS: Final = 5  # the fewest that make a median with a spread
 _SECONDS: Final = 0.6
 _QUICK: Final = (2, 0.2)
+_NS3: Final = "ns-3 is compared with if it is installed (`pip install ns3`) or --ns3 names it."
+
+_ns3 = click.option("--ns3", metavar="PYTHON", help="A Python that has ns-3, if not this one.")
 
 
 def _common(function: F) -> F:
@@ -68,28 +70,21 @@ def tap(
     return _show(report, as_json, svg)
 
 
-@command.command()
-@click.option(
-    "--reference",
-    multiple=True,
-    metavar="S1=SECONDS",
-    help="What another simulator needs for a scenario on this machine.",
-)
+@command.command(epilog=_NS3)
+@click.option("--only", multiple=True, metavar="SCENARIO", help="Such as S1; may be repeated.")
+@_ns3
 @_common
-def sim(as_json: bool, quick: bool, runs: int, svg: str | None, reference: tuple[str, ...]) -> int:
-    """Wall time of four scenarios in virtual time."""
-    from capas.cli import bench_sim
+def sim(
+    as_json: bool, quick: bool, runs: int, svg: str | None, ns3: str | None, only: tuple[str, ...]
+) -> int:
+    """Wall time of four scenarios in virtual time, beside ns-3."""
+    from capas.cli import bench_ns3, bench_sim
 
-    known = {}
-    for text in reference:
-        name, _, value = text.partition("=")
-        try:
-            known[name] = float(value)
-        except ValueError:
-            raise ConfigurationError(f"--reference {text}: say S1=SECONDS") from None
-    return _show(
-        bench_sim.measure(_QUICK[0] if quick else runs, quick, known, shown.to_stderr), as_json, svg
-    )
+    runs = min(runs, _QUICK[0]) if quick else runs
+    tell = shown.to_stderr
+    with bench_ns3.started(ns3, tell) as simulator:
+        report = bench_sim.measure(runs, quick, frozenset(only), simulator, tell)
+    return _show(report, as_json, svg)
 
 
 @command.command()
@@ -98,49 +93,54 @@ def sockets(as_json: bool, quick: bool, runs: int, svg: str | None) -> int:
     """asyncio streams on a host against the standard loop on the kernel's loopback."""
     from capas.cli import bench_sockets
 
-    runs, seconds = _QUICK if quick else (runs, _SECONDS)
+    runs, seconds = (min(runs, _QUICK[0]), _QUICK[1]) if quick else (runs, _SECONDS)
     return _show(bench_sockets.measure(runs, seconds, shown.to_stderr), as_json, svg)
 
 
-@command.command()
+@command.command(epilog="py-radix and pytricia are compared with if they are installed.")
 @_common
 def routes(as_json: bool, quick: bool, runs: int, svg: str | None) -> int:
     """A routing table of a million prefixes: memory and lookups."""
-    from capas.cli import bench_tables
+    from capas.cli import bench_routes
 
-    return _show(
-        bench_tables.measure_routes(1 if quick else runs, quick, shown.to_stderr), as_json, svg
-    )
+    runs = min(runs, _QUICK[0]) if quick else runs
+    return _show(bench_routes.measure(runs, quick, shown.to_stderr), as_json, svg)
 
 
-@command.command()
+@command.command(epilog=_NS3)
+@_ns3
 @_common
-def memory(as_json: bool, quick: bool, runs: int, svg: str | None) -> int:
-    """100,000 idle connections; a world of 10,000 hosts."""
-    from capas.cli import bench_tables
+def memory(as_json: bool, quick: bool, runs: int, svg: str | None, ns3: str | None) -> int:
+    """100,000 idle connections beside the kernel's; a world of 10,000 hosts beside ns-3's."""
+    from capas.cli import bench_memory, bench_ns3
 
-    return _show(
-        bench_tables.measure_memory(1 if quick else runs, quick, shown.to_stderr), as_json, svg
-    )
+    runs = min(runs, _QUICK[0]) if quick else runs
+    with bench_ns3.started(ns3, shown.to_stderr) as simulator:
+        report = bench_memory.measure(runs, quick, simulator, shown.to_stderr)
+    return _show(report, as_json, svg)
 
 
 @command.command(name="all")
 @click.argument("directory", type=click.Path(file_okay=False))
+@_ns3
 @_common
-def everything(directory: str, as_json: bool, quick: bool, runs: int, svg: str | None) -> int:
+def everything(
+    directory: str, as_json: bool, quick: bool, runs: int, svg: str | None, ns3: str | None
+) -> int:
     """All of them; writes performance.md and its plots into DIRECTORY."""
-    from capas.cli import bench_sim, bench_sockets, bench_tables, bench_tap
+    from capas.cli import bench_memory, bench_ns3, bench_routes, bench_sim, bench_sockets, bench_tap
 
     few, seconds = _QUICK if quick else (runs, _SECONDS)
     tell = shown.to_stderr
-    reports = [
-        bench_sim.measure(few, quick, {}, tell),
-        bench_sockets.measure(few, seconds, tell),
-        bench_tables.measure_routes(min(few, 3), quick, tell),
-        bench_tables.measure_memory(1, quick, tell),
-        bench_tap.measure(few, seconds, False, frozenset(), tell),  # last: it changes namespace
-    ]
-    reports.insert(0, reports.pop())
+    with bench_ns3.started(ns3, tell) as simulator:
+        reports = [
+            bench_sim.measure(few, quick, frozenset(), simulator, tell),
+            bench_sockets.measure(few, seconds, tell),
+            bench_routes.measure(few, quick, tell),
+            bench_memory.measure(few, quick, simulator, tell),
+        ]
+    # Last, for it changes namespace; first to be read.
+    reports.insert(0, bench_tap.measure(few, seconds, False, frozenset(), tell))
     document(Path(directory), reports)
     if as_json:
         print_json({"ok": True, "reports": [report.json() for report in reports]})

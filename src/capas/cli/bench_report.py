@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What every benchmark returns, and how it is shown: a table, an SVG plot, JSON, Markdown.
 
-A `Report` holds rows; a row compares samples of capas with samples of what a user would use
-instead, taken by turns in the same run.  Medians are compared, the spread is minimum to maximum.
+A `Report` holds rows; a row compares samples of capas with samples of its rivals, what a user
+would use instead, taken by turns in the same run.  Medians are compared; the spread in brackets is
+minimum to maximum.
 """
 
 import os
@@ -10,16 +11,18 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from rich.table import Table
 
-_BAR: Final = 320  # pixels of the longest bar
+T = TypeVar("T")
+
+_BAR: Final = 300  # pixels of the longest bar
 _LINE: Final = 22
-_LEFT: Final = 190
+_LEFT: Final = 270
 
 
 @dataclass(slots=True)
@@ -29,61 +32,70 @@ class Row:
     name: str
     unit: str
     capas: list[float]
-    other: list[float] = field(default_factory=list)
+    others: dict[str, list[float]] = field(default_factory=dict)  # samples by rival's name
     key: str = ""  # in ``ratios``
     scale: float = 1.0  # from samples to ``unit``
     more: bool = True
 
-    def median(self) -> float:
-        """Of capas, in ``unit``."""
-        return statistics.median(self.capas) * self.scale
+    def median(self, rival: str = "") -> float | None:
+        """Of ``rival``, or of capas, in ``unit``."""
+        samples = self.others.get(rival, []) if rival else self.capas
+        return statistics.median(samples) * self.scale if samples else None
 
-    def other_median(self) -> float | None:
-        """Of the other, in ``unit``."""
-        return statistics.median(self.other) * self.scale if self.other else None
-
-    def ratio(self) -> float | None:
-        """capas divided by the other."""
-        other = self.other_median()
-        return self.median() / other if other else None
+    def ratio(self, rival: str) -> float | None:
+        """capas divided by ``rival``."""
+        ours, other = self.median(), self.median(rival)
+        return ours / other if ours is not None and other else None
 
 
 @dataclass(slots=True)
 class Report:
-    """One benchmark's outcome."""
+    """One benchmark's outcome; ``ratios`` are to ``against``, the first of its rivals."""
 
     name: str
     title: str
-    against: str  # what the other column is
+    against: str
     rows: list[Row] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
 
+    def rivals(self) -> list[str]:
+        """Who was measured beside capas."""
+        found = dict.fromkeys(name for row in self.rows for name in row.others)
+        return sorted(found, key=lambda name: name != self.against)
+
     def json(self) -> dict[str, Any]:
         """One object for programs."""
-        ratios = {row.key: row.ratio() for row in self.rows if row.key and row.other}
         return {
             "ok": True,
             "benchmark": self.name,
             "machine": machine(),
             "date": time.strftime("%Y-%m-%d", time.gmtime()),
             "against": self.against,
-            "ratios": ratios,
+            "ratios": {
+                row.key: ratio
+                for row in self.rows
+                if row.key and (ratio := row.ratio(self.against)) is not None
+            },
             "rows": [
                 {
+                    "key": row.key,
                     "name": row.name,
                     "unit": row.unit,
+                    "more_is_better": row.more,
                     "capas": row.median(),
-                    "other": row.other_median(),
-                    "ratio": row.ratio(),
+                    "others": {name: row.median(name) for name in row.others},
+                    "ratios": {name: row.ratio(name) for name in row.others},
                 }
                 for row in self.rows
             ],
             "samples": {
                 row.key or row.name: {
-                    "capas": [sample * row.scale for sample in row.capas],
-                    "other": [sample * row.scale for sample in row.other],
                     "unit": row.unit,
+                    **{
+                        name: [sample * row.scale for sample in samples]
+                        for name, samples in {"capas": row.capas, **row.others}.items()
+                    },
                 }
                 for row in self.rows
             },
@@ -94,40 +106,44 @@ class Report:
     def table(self) -> Table:
         """For people."""
         found = Table(title=self.title, title_justify="left")
-        found.add_column("what")
-        for head in ("capas", "min-max", self.against or "-", "min-max", "ratio"):
-            found.add_column(head, justify="right")
+        for head in self._heads():
+            found.add_column(head, justify="left" if head == "what" else "right")
         for row in self.rows:
-            found.add_row(row.name, *cells(row))
+            found.add_row(*self._cells(row))
         return found
 
     def markdown(self, picture: str = "") -> str:
         """A section of docs/performance.md."""
-        lines = [f"## {self.title}", ""]
-        lines.append(f"| what | capas | min-max | {self.against or '-'} | min-max | ratio |")
-        lines.append("| --- | ---: | ---: | ---: | ---: | ---: |")
-        lines += [f"| {row.name} | {' | '.join(cells(row))} |" for row in self.rows]
+        heads = self._heads()
+        lines = [f"## {self.title}", "", f"| {' | '.join(heads)} |"]
+        lines.append("| --- |" + " ---: |" * (len(heads) - 1))
+        lines += [f"| {' | '.join(self._cells(row))} |" for row in self.rows]
         lines.append("")
         if picture:
             lines += [f"![{self.title}]({picture})", ""]
         lines += [f"- {note}" for note in self.notes]
         return "\n".join(lines) + "\n"
 
+    def _heads(self) -> list[str]:
+        return ["what", "capas", *(cell for name in self.rivals() for cell in (name, "ratio"))]
+
+    def _cells(self, row: Row) -> list[str]:
+        found = [row.name, cell(row, row.capas)]
+        for name in self.rivals():
+            ratio = row.ratio(name)
+            found.append(cell(row, row.others.get(name, [])))
+            found.append("" if ratio is None else f"{ratio:.2f}")
+        return found
+
     def svg(self) -> str:
-        """Two bars a row, each pair to its own scale."""
-        height = 40 + len(self.rows) * (2 * _LINE + 10) + 24
-        out = [
-            f'<svg xmlns="http://www.w3.org/2000/svg" width="680" height="{height}"'
-            ' font-family="sans-serif" font-size="12">',
-            f'<text x="8" y="20" font-size="14">{escape(self.title)}</text>',
-        ]
+        """A bar for each of those measured, every row to its own scale."""
+        out = []
         y = 40
         for row in self.rows:
-            values = [("capas", row.median(), "#2b6cb0")]
-            other = row.other_median()
-            if other is not None:
-                values.append((self.against, other, "#a0aec0"))
-            top = max(value for _, value, _ in values) or 1.0
+            bars = [("capas", row.median(), "#2b6cb0")]
+            bars += [(name, row.median(name), "#a0aec0") for name in row.others]
+            values = [(name, value, colour) for name, value, colour in bars if value is not None]
+            top = max((value for _, value, _ in values), default=0.0) or 1.0
             out.append(f'<text x="8" y="{y + 15}">{escape(row.name)}</text>')
             for name, value, colour in values:
                 width = max(1, round(value / top * _BAR))
@@ -138,8 +154,12 @@ class Report:
                 )
                 y += _LINE
             y += 10
-        out.append("</svg>")
-        return "\n".join(out) + "\n"
+        head = (
+            f'<svg xmlns="http://www.w3.org/2000/svg" width="760" height="{y + 8}"'
+            ' font-family="sans-serif" font-size="12">',
+            f'<text x="8" y="20" font-size="14">{escape(self.title)}</text>',
+        )
+        return "\n".join((*head, *out, "</svg>")) + "\n"
 
 
 def number(value: float) -> str:
@@ -149,22 +169,15 @@ def number(value: float) -> str:
     return f"{value:.3g}"
 
 
-def cells(row: Row) -> list[str]:
-    """capas, its spread, the other, its spread, the ratio."""
-
-    def spread(samples: Sequence[float]) -> str:
-        if len(samples) < 2:
-            return ""
-        return f"{number(min(samples) * row.scale)}-{number(max(samples) * row.scale)}"
-
-    other, ratio = row.other_median(), row.ratio()
-    return [
-        f"{number(row.median())} {row.unit}",
-        spread(row.capas),
-        "" if other is None else f"{number(other)} {row.unit}",
-        spread(row.other),
-        "" if ratio is None else f"{ratio:.2f}",
-    ]
+def cell(row: Row, samples: Sequence[float]) -> str:
+    """Median and spread; empty without samples."""
+    if not samples:
+        return ""
+    middle = f"{number(statistics.median(samples) * row.scale)} {row.unit}"
+    if len(samples) < 2:
+        return middle
+    low, high = number(min(samples) * row.scale), number(max(samples) * row.scale)
+    return f"{middle} ({low}-{high})"
 
 
 def machine() -> dict[str, Any]:
@@ -193,14 +206,14 @@ def compiled() -> bool:
 
 
 def interleaved(
-    runs: int, measures: Sequence[Callable[[], float]], progress: Callable[[str], None]
-) -> list[list[float]]:
+    runs: int, measures: Mapping[str, Callable[[], T]], progress: Callable[[str], None]
+) -> dict[str, list[T]]:
     """Each measure ``runs`` times, by turns, so that a slow minute slows all of them."""
-    samples: list[list[float]] = [[] for _ in measures]
+    samples: dict[str, list[T]] = {who: [] for who in measures}
     for run in range(runs):
-        progress(f"run {run + 1} of {runs}")
-        for found, measure in zip(samples, measures, strict=True):
-            found.append(measure())
+        for who, measure in measures.items():
+            progress(f"run {run + 1} of {runs}, {who}")
+            samples[who].append(measure())
     return samples
 
 

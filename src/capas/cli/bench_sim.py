@@ -1,64 +1,74 @@
 # SPDX-License-Identifier: Apache-2.0
 """``capas bench sim``: wall time of the scenarios in `capas.cli.bench_scenarios`.
 
-Every sample is a process of its own.  The comparison is ns-3, by the times somebody measured on the
-machine at hand (``--reference S1=2.2``), for no Python package offers the same thing.
+The rival is ns-3, if its user has installed it, in the same run (`capas.cli.bench_ns3`).  Every
+sample of capas is a process of its own.
 """
 
 import statistics
-import subprocess
 import sys
 from collections.abc import Callable
 from functools import partial
 
+from capas.cli import bench_ns3
+from capas.cli.bench_probe import probe
 from capas.cli.bench_report import Report, Row, interleaved
 from capas.cli.bench_scenarios import QUICK, SCENARIOS
-from capas.errors import CapasError
 
-
-def run(name: str, quick: bool) -> tuple[float, float, float, float]:
-    """(wall seconds, goodput in bit/s, MiB of memory, CPU seconds) in a fresh process."""
-    done = subprocess.run(
-        [sys.executable, "-m", "capas.cli.bench_sim", name, "quick" if quick else "full"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        last = done.stderr.strip().splitlines()[-1:] or ["no message"]
-        raise CapasError(f"scenario {name} failed: {last[0]}")
-    wall, goodput, memory, cpu = (float(word) for word in done.stdout.split())
-    return wall, goodput, memory, cpu
+#: Of one sample: wall seconds, goodput in bit/s, bytes of memory, CPU seconds.
+_WALL, _GOODPUT, _MEMORY, _CPU = range(4)
 
 
 def measure(
-    runs: int, quick: bool, reference: dict[str, float], progress: Callable[[str], None]
+    runs: int,
+    quick: bool,
+    only: frozenset[str],
+    simulator: bench_ns3.Ns3 | None,
+    progress: Callable[[str], None],
 ) -> Report:
-    """All scenarios."""
-    report = Report("sim", "Simulator: wall seconds of a scenario", "reference")
-    goodputs: dict[str, float] = {}
-    memories: dict[str, float] = {}
-    cpus: dict[str, list[float]] = {name: [] for name in SCENARIOS}
-
-    def sample(name: str) -> float:
-        wall, goodputs[name], memories[name], cpu = run(name, quick)
-        cpus[name].append(cpu)
-        return wall
-
-    names = list(SCENARIOS)
-    found = interleaved(runs, [partial(sample, name) for name in names], progress)
-    for name, samples in zip(names, found, strict=True):
-        other = [reference[name]] if name in reference else []
-        report.rows.append(Row(name, "s", samples, other, name, more=False))
-        report.notes.append(
-            f"{name}: goodput {goodputs[name] / 1e6:.2f} Mbit/s, {memories[name]:.0f} MiB,"
-            f" {statistics.median(cpus[name]):.2f} s of CPU time."
-        )
+    """All scenarios, or those in ``only``."""
+    report = Report("sim", "Simulator: wall seconds of a scenario", "ns-3")
+    found: dict[str, dict[str, list[list[float]]]] = {}
+    how = "quick" if quick else "full"
+    for name in SCENARIOS:
+        if only and name not in only:
+            continue
+        measures = {"capas": partial(probe, "capas.cli.bench_sim", name, how)}
+        if simulator is not None:
+            measures["ns-3"] = partial(simulator.run, name, quick)
+        samples = interleaved(runs, measures, lambda text, name=name: progress(f"{name}: {text}"))  # type: ignore[misc]
+        found[name] = samples
+        walls = {who: [one[_WALL] for one in all] for who, all in samples.items()}
+        report.rows.append(Row(name, "s", walls.pop("capas"), walls, name, more=False))
+        report.notes.append(f"{name}: " + "; ".join(map(_facts, samples, samples.values())) + ".")
+    report.facts["goodput_bit_s"] = _medians(found, _GOODPUT)
+    report.facts["cpu_seconds"] = _medians(found, _CPU)
     if quick:
         report.notes.append("Shortened scenarios (--quick): not comparable with the full ones.")
-    report.facts["goodput_bit_s"] = goodputs
-    report.facts["cpu_seconds"] = cpus
+    report.notes.append(
+        "Memory: of the whole process of capas; of ns-3 what a run adds to its libraries."
+    )
+    bench_ns3.note(simulator, report.notes)
     return report
+
+
+def _facts(who: str, samples: list[list[float]]) -> str:
+    goodput, memory, cpu = (
+        statistics.median(one[column] for one in samples) for column in (_GOODPUT, _MEMORY, _CPU)
+    )
+    return (
+        f"{who} goodput {goodput / 1e6:.2f} Mbit/s, {memory / (1 << 20):.0f} MiB,"
+        f" {cpu:.2f} s of CPU time"
+    )
+
+
+def _medians(
+    found: dict[str, dict[str, list[list[float]]]], column: int
+) -> dict[str, dict[str, float]]:
+    return {
+        name: {who: statistics.median(one[column] for one in all) for who, all in samples.items()}
+        for name, samples in found.items()
+    }
 
 
 def main(words: list[str]) -> int:
@@ -71,7 +81,7 @@ def main(words: list[str]) -> int:
     start, begun = time.perf_counter(), time.process_time()
     goodput, _ = scenario()
     wall, cpu = time.perf_counter() - start, time.process_time() - begun
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     sys.stdout.write(f"{wall} {goodput} {memory} {cpu}\n")
     return 0
 

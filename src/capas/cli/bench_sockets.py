@@ -116,11 +116,14 @@ def measure(runs: int, seconds: float, progress: Callable[[str], None]) -> Repor
         ("bulk", "bulk", "Gbit/s", 8e-9, bulk),
         ("crr", "connect-request-close", "/s", 1.0, transactions),
     ):
-        capas, other = interleaved(
+        samples = interleaved(
             runs,
-            [partial(on_capas, program, seconds), partial(on_kernel, program, seconds)],
+            {
+                "capas": partial(on_capas, program, seconds),
+                "kernel loopback": partial(on_kernel, program, seconds),
+            },
             lambda text, name=name: progress(f"{name}: {text}"),  # type: ignore[misc]
         )
-        report.rows.append(Row(name, unit, capas, other, key, scale))
+        report.rows.append(Row(name, unit, samples.pop("capas"), samples, key, scale))
     report.notes.append("Client and server in one process on both sides; wall time.")
     return report

@@ -42,15 +42,15 @@ def measure(
             for key, name, kind, family, unit, scale in _ROWS:
                 if only and key not in only:
                     continue
-                capas, other = interleaved(
+                samples = interleaved(
                     runs,
-                    [
-                        partial(lab.sample, kind, ours[family], seconds),
-                        partial(lab.sample, kind, kernel[family], seconds),
-                    ],
+                    {
+                        "capas": partial(lab.sample, kind, ours[family], seconds),
+                        "kernel": partial(lab.sample, kind, kernel[family], seconds),
+                    },
                     lambda text, name=name: progress(f"{name}: {text}"),  # type: ignore[misc]
                 )
-                report.rows.append(Row(name, unit, capas, other, key, scale))
+                report.rows.append(Row(name, unit, samples.pop("capas"), samples, key, scale))
         if not only or "plain" in only:
             _plain(report, kernel, runs, seconds, progress)
     _notes(report, pinned)
@@ -71,16 +71,15 @@ def _plain(
             ("plain_in", "bulk in, no offloads", "in"),
             ("plain_out", "bulk out, no offloads", "out"),
         ):
-            measures = [partial(lab.sample, kind, ours[0], seconds)]
+            measures = {"capas": partial(lab.sample, kind, ours[0], seconds)}
             if comparable:
-                measures.append(partial(lab.sample, kind, kernel[0], seconds))
+                measures["kernel"] = partial(lab.sample, kind, kernel[0], seconds)
             samples = interleaved(
                 runs,
                 measures,
                 lambda text, name=name: progress(f"{name}: {text}"),  # type: ignore[misc]
             )
-            other = samples[1] if comparable else []
-            report.rows.append(Row(name, "Gbit/s", samples[0], other, key, _GBIT))
+            report.rows.append(Row(name, "Gbit/s", samples.pop("capas"), samples, key, _GBIT))
     lab.set_veth_offloads(True)
 
 
@@ -94,9 +93,9 @@ def _notes(report: Report, pinned: bool) -> None:
     load = os.getloadavg()[0]
     report.facts["load_average"] = load
     notes.append(f"Load average of the machine at the end: {load:.1f}.")
-    missing = [row.key for row in report.rows if not row.other]
+    missing = [row.key for row in report.rows if not row.others]
     if missing:
         notes.append("`ethtool` is not installed: no comparison for " + ", ".join(missing) + ".")
-    bulk = [r for row in report.rows if row.key.startswith("bulk") and (r := row.ratio())]
+    bulk = [r for row in report.rows if row.key.startswith("bulk") and (r := row.ratio("kernel"))]
     if bulk:
         report.facts["bulk_ratio_median"] = statistics.median(bulk)
