@@ -56,8 +56,7 @@ class Ipv4:
         self.redirects: RedirectSender | None = None
         self.nat: PacketFilter | None = None
         self.reassembly: Reassembly = Reassembly(shared)
-        rng = shared.rng.stream("ipv4.ident")
-        self._idents: list[int] = [rng.u16() for _ in range(256)]
+        self._idents: list[int] = []  # drawn when the first is asked for
         self._local: dict[bytes, int] = shared.local
 
     def receive(self, interface: Interface, frame: Frame, l3: int, now: int) -> None:
@@ -171,6 +170,9 @@ class Ipv4:
     def next_ident(self, dst: bytes) -> int:
         """A fresh identification for a packet that may be fragmented (RFC 6864 §4.3)."""
         idents = self._idents
+        if not idents:
+            rng = self.shared.rng.stream("ipv4.ident")
+            idents.extend([rng.u16() for _ in range(256)])
         slot = crc32(dst) & 255
         ident = idents[slot] = (idents[slot] + 1) & 0xFFFF
         return ident

@@ -54,7 +54,7 @@ class LinkSettings:
                 raise ConfigurationError(
                     f"{what}: a link has no setting {name!r}; it has {', '.join(known)}"
                 )
-        return replace(self, **changes)
+        return replace(self, **changes) if changes else self
 
 
 def stages(settings: LinkSettings, what: str) -> list[Stage]:

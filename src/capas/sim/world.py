@@ -70,6 +70,7 @@ class World(faults.Faults):
         self.nodes: dict[str, HostNode] = self.driver.nodes
         self.switches: dict[str, Switch] = {}
         self.wires: list[Wire] = []
+        self._names: dict[str, int] = {}  # of wires, how often
         self.ports: dict[str, list[WirePort]] = {}  # by name of host
         self.names: dict[str, list[bytes]] = {}
         self.captures: list[WorldCapture] = []
@@ -218,11 +219,11 @@ class World(faults.Faults):
             exact=self.exact,
             names=(first.name, second.name),
         )
-        count = sum(1 for other in self.wires if other.name.partition("#")[0] == wire.name)
-        if count:
-            wire.name += f"#{count + 1}"
-            wire.up.name += f"#{count + 1}"
-            wire.down.name += f"#{count + 1}"
+        count = self._names[wire.name] = self._names.get(wire.name, 0) + 1
+        if count > 1:
+            wire.name += f"#{count}"
+            wire.up.name += f"#{count}"
+            wire.down.name += f"#{count}"
         links.build(wire.up, ways[0], self.rng)
         links.build(wire.down, ways[1], self.rng)
         self._plug(first, second, wire, given)

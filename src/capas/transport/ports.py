@@ -24,13 +24,21 @@ _COUNTERS: Final = 64  # RFC 6056 §3.3.4: TABLE_LENGTH, 10 bytes would do
 class EphemeralPorts:
     """Chooses ports in [config.port_low, config.port_high]."""
 
-    __slots__ = ("_config", "_counters", "_f_key", "_g_key")
+    __slots__ = ("_config", "_counters", "_f_key", "_g_key", "_rng")
 
     def __init__(self, config: HostConfig, rng: Rng) -> None:
         self._config: HostConfig = config
-        self._f_key: bytes = rng.bytes(16)
-        self._g_key: bytes = rng.bytes(16)
-        self._counters: list[int] = [rng.u16() for _ in range(_COUNTERS)]
+        self._rng: Rng = rng
+        self._f_key: bytes = b""
+        self._g_key: bytes = b""
+        self._counters: list[int] = []
+
+    def _draw(self) -> None:
+        """The secrets: many a host never asks for a port."""
+        rng = self._rng
+        self._f_key = rng.bytes(16)
+        self._g_key = rng.bytes(16)
+        self._counters.extend([rng.u16() for _ in range(_COUNTERS)])
 
     def pick(
         self, local: bytes, remote: bytes, remote_port: int, free: Callable[[int], bool]
@@ -40,6 +48,8 @@ class EphemeralPorts:
         count = self._config.port_high - low + 1
         if count <= 0:
             return 0
+        if not self._counters:
+            self._draw()
         name = local + b"|" + remote + remote_port.to_bytes(2, "big")
         offset = int.from_bytes(blake2b(name, digest_size=8, key=self._f_key).digest(), "big")
         index = blake2b(name, digest_size=1, key=self._g_key).digest()[0] % _COUNTERS
