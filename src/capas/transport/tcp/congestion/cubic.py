@@ -143,7 +143,9 @@ class Cubic(Reno):
         rtt = s.rtt
         if self.epoch >= 0 and s.now - self.epoch < SAMPLE_PAUSE:
             rtt = -1
-        verdict = self.hystart.sample(s.snd_una, s.snd_nxt, rtt, s.min_rtt, self.cwnd // self.mss)
+        mss = self.mss
+        acks = max(s.acked // (2 * mss), 1)  # that of a super-frame stands for many
+        verdict = self.hystart.sample(s.snd_una, s.snd_nxt, rtt, s.min_rtt, self.cwnd // mss, acks)
         if verdict == GO_ON:
             return 1
         if verdict == SLOWER:

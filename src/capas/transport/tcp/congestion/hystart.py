@@ -65,8 +65,10 @@ class HyStart:
             self.over = True
         self.in_css = False
 
-    def sample(self, snd_una: int, snd_nxt: int, rtt: int, min_rtt: int, segments: int) -> int:
-        """An ACK in slow start with a round trip of ``rtt`` (-1: none)."""
+    def sample(
+        self, snd_una: int, snd_nxt: int, rtt: int, min_rtt: int, segments: int, acks: int = 1
+    ) -> int:
+        """An ACK in slow start with a round trip of ``rtt`` (-1: none); it stands for ``acks``."""
         if self.over:
             return GO_ON
         new_round = not self.started or ((snd_una - self.end) & 0xFFFFFFFF) < 0x80000000
@@ -78,7 +80,7 @@ class HyStart:
                 return GO_ON  # as Linux: the ACK that opens a round is not one of its samples
         if not self.started or rtt < 0:
             return SLOWER if self.in_css else GO_ON
-        return self._linux(rtt, min_rtt, segments) if self.mode == LINUX else self._rfc(rtt)
+        return self._linux(rtt, min_rtt, segments) if self.mode == LINUX else self._rfc(rtt, acks)
 
     def _next_round(self, snd_nxt: int) -> None:
         self.end = snd_nxt
@@ -89,8 +91,8 @@ class HyStart:
         self.current_min = NEVER
         self.samples = 0
 
-    def _rfc(self, rtt: int) -> int:
-        self.samples += 1
+    def _rfc(self, rtt: int, acks: int) -> int:
+        self.samples += acks
         self.current_min = min(self.current_min, rtt)
         if self.samples < N_RTT_SAMPLES or self.last_min == NEVER:
             return SLOWER if self.in_css else GO_ON
