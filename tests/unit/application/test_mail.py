@@ -86,6 +86,17 @@ def test_a_full_mailbox_says_so() -> None:
     serve(mail.MemoryStore(limit=0), body)
 
 
+def test_a_mail_too_large_is_refused_before_it_is_sent() -> None:
+    async def body(client: Any) -> None:
+        await client.ehlo()
+        assert client.esmtp_extensions["size"] == str(mail.SIZE_LIMIT)
+        with pytest.raises(aiosmtplib.SMTPResponseException) as caught:
+            await client.mail("a@a.test", options=[f"SIZE={mail.SIZE_LIMIT + 1}"])
+        assert caught.value.code == 552
+
+    serve(mail.MemoryStore(), body)
+
+
 def test_too_many_recipients_are_refused() -> None:
     async def body(client: Any) -> None:
         await client.ehlo()

@@ -166,6 +166,20 @@ def test_answers_are_remembered() -> None:
     resolve(body)
 
 
+def test_the_cache_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("capas.application.resolver.CACHE_LIMIT", 3)
+
+    async def body(resolver: StubResolver) -> None:
+        for number in range(10):  # names that do not exist are remembered, too (RFC 2308)
+            with pytest.raises(ResolutionError):
+                await resolver.addresses(f"n{number}.x.test", ["A"])
+        first = await resolver.query("host.x.test")
+        assert len(resolver._cache) == 3
+        assert await resolver.query("host.x.test") is first
+
+    resolve(body)
+
+
 def test_no_server_is_an_error() -> None:
     async def main() -> None:
         with await names.start(zone(), 0, HERE) as service:

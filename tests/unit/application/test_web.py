@@ -2,6 +2,7 @@
 """The web server, on the standard loop and the loopback interface."""
 
 import asyncio
+import contextlib
 import hashlib
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -120,6 +121,22 @@ def test_malformed_requests_are_refused(request_bytes: bytes) -> None:
         assert answer == b"" or answer.startswith(b"HTTP/1.1 400 ")
         writer.close()
         assert (await client.get("/bytes/3")).status_code == 200
+
+    serve(body)
+
+
+@pytest.mark.parametrize(
+    "endless", [b"GET /" + b"a" * 200_000, b"GET / HTTP/1.1\r\nX: " + b"b" * 200_000]
+)
+def test_a_head_without_end_is_cut_off(endless: bytes) -> None:
+    async def body(client: Any) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", client.base_url.port)
+        writer.write(endless)
+        answer = b""
+        with contextlib.suppress(ConnectionError):
+            answer = await reader.read()  # it does not wait for the end
+        assert answer == b"" or answer.startswith(b"HTTP/1.1 4")
+        writer.close()
 
     serve(body)
 

@@ -84,6 +84,8 @@ GOOD = packet(253, b"data")
         ("ipv6.extension_truncated", packet(60, b"\xfd\x09" + bytes(6))),
         ("ipv6.bad_option", packet(60, b"\xfd\0\x01\x04\0\0\0\x01")),
         ("ipv6.bad_option", packet(0, b"\xfd\0\x05\x20\0\0\0\0")),
+        # nine headers where eight are allowed, RFC 8504 §5.3
+        ("ipv6.extension_limit", packet(60, hop_by_hop(60, b"") * 8 + hop_by_hop(253, b""))),
         ("ipv6.fragment_truncated", packet(44, bytes(7))),
         ("ipv6.fragment_bad_size", packet(44, Fragment(253, 8, False, 1).build())),
     ],

@@ -12,7 +12,13 @@ from capas.host.host import Host
 from capas.link.link import ALL_GSO, Link, LinkCaps, Medium
 from capas.link.offload import complete
 from capas.transport.endpoint import ERROR, READ, WRITE
-from capas.transport.udp_socket import PMTUDISC_DO, PMTUDISC_DONT, Destination, UdpSocket
+from capas.transport.udp_socket import (
+    ERROR_QUEUE,
+    PMTUDISC_DO,
+    PMTUDISC_DONT,
+    Destination,
+    UdpSocket,
+)
 from capas.wire import address as addr
 from capas.wire import udp as wire
 
@@ -123,6 +129,18 @@ def test_an_unconnected_socket_hears_of_errors_only_if_it_asks(two: Two) -> None
     error = client.next_error()
     assert error is not None
     assert (error.errno, error.dst, error.reporter) == (errno.ECONNREFUSED, B4, B4)
+
+
+def test_errors_nobody_reads_are_kept_up_to_a_limit(two: Two) -> None:
+    client = bound(two.a, 4000)
+    client.options.receive_errors = True
+    client.send(b"?", 0, Destination(B4, 9))
+    two.carry()
+    two.carry()
+    (error,) = client.errors
+    for _ in range(ERROR_QUEUE + 20):
+        client.report(error)
+    assert len(client.errors) == ERROR_QUEUE
 
 
 @pytest.mark.rfc("1122", "4.1.3.4", "MUST")
