@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 _READABLE: Final = READ | HANGUP | ERROR  # what epoll and `selectors` count as readable
 _WRITABLE: Final = WRITE | HANGUP | ERROR
-_READ_SIZE: Final = 256 * 1024  # bytes; as asyncio's
+_READ_SIZE: Final = 1 << 20  # bytes: a whole batch of frames, or data piles up and the cache cools
 _SERVERS_NAME_CLIENTS: Final = sys.version_info >= (3, 13)  # of ``Server._attach``
 
 

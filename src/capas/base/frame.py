@@ -8,6 +8,8 @@ change; whoever alters one builds another.
 
 from typing import Final, final
 
+from capas.base.checksum import Buffer
+
 #: The transport checksum is in the bytes and nobody has verified it.
 CSUM_NONE: Final = 0
 #: The checksum field holds the pseudo-header sum only; ``csum_start``/``csum_offset`` say where to
@@ -30,6 +32,11 @@ class Frame:
     """One frame (or super-frame) on a link; immutable by convention.
 
     ``data``        the whole frame, contiguous (Ethernet header included where the medium has one)
+    ``body``        TCP payload that follows ``data`` and is apart from it, in pieces: of a *train*,
+                    many segments under one header, which may be longer than an IP packet can be.
+                    Its IP length covers the headers alone.  Empty for all other frames; only
+                    between an interface and a device that says so (`LinkCaps.train`,
+                    `Interface.takes_trains`), so nobody else need know.
     ``time``        ns, when it arrived or left
     ``csum``        CSUM_NONE | CSUM_PARTIAL | CSUM_VALID
     ``csum_start``  offset in ``data`` where checksumming starts (CSUM_PARTIAL)
@@ -39,6 +46,7 @@ class Frame:
     """
 
     __slots__ = (
+        "body",
         "csum",
         "csum_offset",
         "csum_start",
@@ -59,8 +67,10 @@ class Frame:
         gso_type: int = GSO_NONE,
         gso_size: int = 0,
         mark: int = 0,
+        body: tuple[Buffer, ...] = (),
     ) -> None:
         self.data: bytes = data
+        self.body: tuple[Buffer, ...] = body
         self.time: int = time
         self.csum: int = csum
         self.csum_start: int = csum_start
@@ -68,6 +78,13 @@ class Frame:
         self.gso_type: int = gso_type
         self.gso_size: int = gso_size
         self.mark: int = mark
+
+    def __len__(self) -> int:
+        """Bytes, the body's included."""
+        size = len(self.data)
+        for piece in self.body:
+            size += len(piece)
+        return size
 
     def with_data(self, data: bytes) -> "Frame":
         """The same facts about other bytes of the same layout (a forwarded header, say)."""

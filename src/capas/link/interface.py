@@ -170,7 +170,7 @@ class Interface:
         data = frame.data
         stats = self.stats
         stats.rx_frames += 1
-        stats.rx_bytes += len(data)
+        stats.rx_bytes += len(frame) if frame.body else len(data)
         if not self.up:
             self._drop(now, "link.down", "")
             return
@@ -200,6 +200,10 @@ class Interface:
             handler.receive(self, frame, 0, now)
         else:
             self._drop(now, "link.unknown_type", "RFC 1122 §2.3.3")
+
+    def takes_trains(self) -> bool:
+        """Whether frames may come as trains: nobody looks on, and none is passed on to others."""
+        return not self.taps and not self.config.forwarding
 
     def _accepts(self, mac: bytes, ethertype: int) -> bool:
         if self.promiscuous or (ethertype == TYPE_VLAN and self.vlans):

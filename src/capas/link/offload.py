@@ -1,25 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Offload work in software: split, complete, merge; the only such code (convention 15).
+"""Offload work in software: split and complete; the only such code (merging is in `train`).
 
 A super-frame is one IP packet of up to 64 KB with one transport header and ``gso_size`` bytes of
 payload per wire segment.  `split` makes those segments as the kernel's GSO does (RFC 9293 §3.7 for
-the flags, RFC 6864 §4 for the IPv4 ID), `complete` finishes a CSUM_PARTIAL checksum, `merge` is
-GRO: it joins what arrived in order.
+the flags, RFC 6864 §4 for the IPv4 ID), `complete` finishes a CSUM_PARTIAL checksum.
 
 Budget: no loop over bytes; each payload byte is copied once and summed at most once.  Splitting
 64 KB into 45 segments takes about 40 us, with checksums 110 us (CPython 3.11).
 """
 
 from struct import Struct
-from typing import Final, final
+from typing import Final
 
 from capas.base.checksum import ones_sum
 from capas.base.frame import (
     CSUM_NONE,
     CSUM_PARTIAL,
     CSUM_VALID,
-    GSO_TCPV4,
-    GSO_TCPV6,
     GSO_UDP_L4,
     Frame,
 )
@@ -165,129 +162,3 @@ def _segments(frame: Frame, l3: int, l4: int, start: int, size: int, finish: boo
         gso = (frame.gso_type, each) if n > each else (0, 0)
         segments.append(Frame(packet, frame.time, csum, csum_start, csum_offset, *gso, frame.mark))
     return segments
-
-
-@final
-class _Run:
-    """Segments of one flow that arrived back to back, to become one super-frame."""
-
-    __slots__ = ("frames", "ident", "match", "next_seq", "open", "size", "start", "total")
-
-    def __init__(self, frame: Frame, l4: int, start: int) -> None:
-        self.frames: list[Frame] = []
-        self.match: bytes = _match(frame.data, l4, start)
-        self.start: int = start
-        self.size: int = len(frame.data) - start
-        self.next_seq: int = _I.unpack_from(frame.data, l4 + 4)[0]
-        self.ident: int = -1
-        self.total: int = 0
-        self.open: bool = True
-
-    def add(self, frame: Frame, l3: int, l4: int) -> bool:
-        """Append the next segment; False if it does not continue the run."""
-        data = frame.data
-        n = len(data) - self.start
-        if not self.open or n > self.size or self.total + n > _MERGE_MAX - 120:
-            return False
-        if _I.unpack_from(data, l4 + 4)[0] != self.next_seq:
-            return False
-        if data[l3] >> 4 == 4 and not data[l3 + 6] & 0x40:
-            ident = _H.unpack_from(data, l3 + 4)[0]  # without DF the IDs must survive a split
-            if self.ident >= 0 and ident != (self.ident + 1) & 0xFFFF:
-                return False
-            self.ident = ident
-        self.frames.append(frame)
-        self.next_seq = (self.next_seq + n) & _M32
-        self.total += n
-        self.open = n == self.size and not data[l4 + 13] & _LAST_ONLY
-        return True
-
-
-def _match(data: bytes, l4: int, start: int) -> bytes:
-    """What segments of one super-frame share: acknowledgement, window, options."""
-    return data[l4 + 8 : l4 + 13] + data[l4 + 14 : l4 + 16] + data[l4 + 20 : start]
-
-
-def _flow(data: bytes, l3: int) -> bytes | None:
-    """What all segments of a flow share outside TCP's own fields; None: not plain TCP."""
-    if len(data) < l3 + 40:
-        return None
-    if data[l3] == 0x45:
-        total, _, fragment = _HHH.unpack_from(data, l3 + 2)
-        if data[l3 + 9] != TCP or fragment & 0xBFFF or total != len(data) - l3:
-            return None
-        return data[: l3 + 2] + data[l3 + 6 : l3 + 10] + data[l3 + 12 : l3 + 24]
-    if data[l3] >> 4 == 6 and len(data) >= l3 + 60:
-        if data[l3 + 6] != TCP or _H.unpack_from(data, l3 + 4)[0] != len(data) - l3 - 40:
-            return None
-        return data[: l3 + 4] + data[l3 + 6 : l3 + 44]
-    return None
-
-
-def _payload(frame: Frame, l3: int, l4: int) -> int:
-    """Where the payload of a segment fit for merging starts; 0 if it is not fit."""
-    data = frame.data
-    start = l4 + (data[l4 + 12] >> 4) * 4
-    if frame.gso_type or start < l4 + 20 or start >= len(data):
-        return 0
-    if data[l4 + 13] & ~_LAST_ONLY != _ACK:
-        return 0
-    if l4 - l3 == 20 and ones_sum(data[l3:l4]) != 0xFFFF:
-        return 0
-    if frame.csum == CSUM_NONE and ones_sum(data[l4:], _pseudo(data, l3, l4, len(data))) != 0xFFFF:
-        return 0
-    return start
-
-
-def merge(frames: list[Frame], l3: int = 14) -> list[Frame]:
-    """GRO: in-order TCP segments of one flow become one super-frame; all else passes as it is.
-
-    Segments merge if flags, acknowledgement, window and options agree, all but the last have one
-    size, and their checksums hold.  The order within each flow stays.
-    """
-    if len(frames) < 2:
-        return frames
-    places: list[Frame | _Run] = []
-    runs: dict[bytes, _Run] = {}
-    for frame in frames:
-        data = frame.data
-        key = _flow(data, l3)
-        if key is None:
-            places.append(frame)
-            continue
-        l4 = transport_offset(data, l3)
-        start = _payload(frame, l3, l4)
-        if not start:
-            runs.pop(key, None)
-            places.append(frame)
-            continue
-        run = runs.get(key)
-        if run is None or run.match != _match(data, l4, start) or not run.add(frame, l3, l4):
-            run = runs[key] = _Run(frame, l4, start)
-            run.add(frame, l3, l4)
-            places.append(run)
-    return [place if isinstance(place, Frame) else _joined(place, l3) for place in places]
-
-
-def _joined(run: _Run, l3: int) -> Frame:
-    first = run.frames[0]
-    if len(run.frames) == 1:
-        return first
-    data = first.data
-    l4 = transport_offset(data, l3)
-    start = run.start
-    total = start - l3 + run.total
-    header = bytearray(data[:start])
-    header[l4 + 13] |= run.frames[-1].data[l4 + 13] & _LAST_ONLY
-    is_v4 = l4 - l3 == 20
-    if is_v4:
-        _H.pack_into(header, l3 + 2, total)
-        _H.pack_into(header, l3 + 10, 0)
-        _H.pack_into(header, l3 + 10, ones_sum(header[l3:l4]) ^ 0xFFFF)
-    else:
-        _H.pack_into(header, l3 + 4, total - 40)
-    _H.pack_into(header, l4 + 16, _pseudo(data, l3, l4, l3 + total))
-    pieces: list[bytes | bytearray | memoryview] = [header]
-    pieces.extend([memoryview(frame.data)[start:] for frame in run.frames])
-    kind = GSO_TCPV4 if is_v4 else GSO_TCPV6
-    return Frame(b"".join(pieces), first.time, CSUM_PARTIAL, l4, 16, kind, run.size, first.mark)

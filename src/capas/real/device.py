@@ -40,6 +40,14 @@ class Device(Link):
     def read(self, now: int) -> Frame | None:
         """The next frame that has arrived, None if there is none just now."""
 
+    def read_train(self, now: int) -> Frame | None:
+        """As `read`, but frames that arrived back to back may come as one (`Frame.body`)."""
+        return self.read(now)
+
+    def ahead(self) -> bool:
+        """Whether a frame waits in here of which the descriptor says nothing."""
+        return self.fileno() < 0
+
     @abstractmethod
     def close(self) -> None:
         """Give the descriptor back; idempotent."""

@@ -28,6 +28,7 @@ from capas.base.frame import (
 from capas.errors import DeviceError
 from capas.link.link import LinkCaps, Medium
 from capas.real.device import Device
+from capas.real.gather import READ_MAX, Facts, Gatherer
 from capas.real.netdev import get_mtu, set_mtu, try_up
 
 try:
@@ -58,7 +59,6 @@ TUN_F_USO6: Final = 0x40
 VNET_NEEDS_CSUM: Final = 1  # VIRTIO_NET_HDR_F_NEEDS_CSUM
 VNET_DATA_VALID: Final = 2  # VIRTIO_NET_HDR_F_DATA_VALID
 NAME_MAX: Final = 15  # IFNAMSIZ - 1
-READ_MAX: Final = 65_536 + 64  # an IP packet of 64 KB, Ethernet with a VLAN tag
 
 #: What we ask for, richest first; a kernel takes a whole set or refuses it.
 _OFFLOADS: Final = (
@@ -71,6 +71,7 @@ _OFFLOADS: Final = (
 #: flags, gso_type, hdr_len, gso_size, csum_start, csum_offset: native byte order unless
 #: TUNSETVNETLE/BE say otherwise.
 _VNET: Final = struct.Struct("=BBHHHH")
+_NO_FACTS: Final[Facts] = (CSUM_NONE, 0, 0, 0, 0)
 
 
 class TunTap(Device):
@@ -87,10 +88,10 @@ class TunTap(Device):
         self.header: int = header
         self.offloads: int = offloads
         self._fd: int = fd
-        self._vnet = bytearray(header)
-        self._buffer = bytearray(READ_MAX)
-        self._view = memoryview(self._buffer)
-        self._into = [self._vnet, self._buffer] if header else [self._buffer]
+        self._into = bytearray(header + READ_MAX)
+        self._view = memoryview(self._into)
+        l2 = 14 if caps.medium is Medium.ETHERNET else 0
+        self._gatherer = Gatherer(header, l2, self._facts)
         self._plain = bytes(header)
         os.set_blocking(fd, False)
 
@@ -100,11 +101,13 @@ class TunTap(Device):
 
     def read(self, now: int) -> Frame | None:
         """One frame or super-frame with the facts the kernel told about it."""
+        frame = self._gatherer.ahead
+        if frame is not None:
+            self._gatherer.ahead = None
+            return frame
         try:
-            size = os.readv(self._fd, self._into)
-        except BlockingIOError:
-            return None
-        except InterruptedError:
+            size = os.readv(self._fd, (self._into,))
+        except (BlockingIOError, InterruptedError):
             return None
         except OSError as error:
             self._lost(error)
@@ -112,15 +115,33 @@ class TunTap(Device):
         header = self.header
         if size <= header:
             return None
-        data = bytes(self._view[: size - header])
-        if header == 0:
-            return Frame(data, now)
-        flags, gso_type, _, gso_size, start, offset = _VNET.unpack_from(self._vnet)
-        if flags & VNET_NEEDS_CSUM and start + offset + 2 <= len(data):
-            return Frame(data, now, CSUM_PARTIAL, start, offset, gso_type, gso_size)
+        data = bytes(self._view[header:size])
+        return Frame(data, now, *self._facts(self._into, size - header))
+
+    def read_train(self, now: int) -> Frame | None:
+        """As `read`, but what arrived back to back of one flow comes as one frame."""
+        try:
+            return self._gatherer.read(self._fd, now)
+        except (BlockingIOError, InterruptedError):
+            return None
+        except OSError as error:
+            self._lost(error)
+            return None
+
+    def ahead(self) -> bool:
+        """Whether a frame was read that belongs behind a train."""
+        return self._gatherer.ahead is not None
+
+    def _facts(self, header: bytearray, size: int) -> Facts:
+        """What the virtio_net_hdr says about a frame of ``size`` bytes."""
+        if self.header == 0:
+            return _NO_FACTS
+        flags, gso_type, _, gso_size, start, offset = _VNET.unpack_from(header)
+        if flags & VNET_NEEDS_CSUM and start + offset + 2 <= size:
+            return CSUM_PARTIAL, start, offset, gso_type, gso_size
         if flags & VNET_DATA_VALID:
-            return Frame(data, now, CSUM_VALID, 0, 0, gso_type, gso_size)
-        return Frame(data, now, CSUM_NONE, 0, 0, gso_type, gso_size)
+            return CSUM_VALID, 0, 0, gso_type, gso_size
+        return CSUM_NONE, 0, 0, gso_type, gso_size
 
     def transmit(self, frame: Frame) -> bool:
         """Write ``frame``; False only when the descriptor would block."""

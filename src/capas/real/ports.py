@@ -12,10 +12,12 @@ import socket
 from collections.abc import Callable
 from typing import Final, final
 
+from capas.link.interface import Interface
 from capas.real.device import Device
 
 _READ: Final = selectors.EVENT_READ
 _BOTH: Final = selectors.EVENT_READ | selectors.EVENT_WRITE
+_TRAIN: Final = 32  # frames that a train counts for
 _POLL: Final = 0.002  # s, between looks at a loop's selector that has no descriptor
 
 
@@ -163,10 +165,12 @@ class Ports:
             self._drain(port.device, now)
 
     def _drain(self, device: Device, now: int) -> None:
-        """Hand up to ``batch`` frames up."""
-        read = device.read
+        """Hand up to ``batch`` frames up, or a few trains."""
         sink = device.sink
-        for _ in range(self._batch):
+        trains = isinstance(sink, Interface) and sink.takes_trains()
+        read = device.read_train if trains else device.read
+        left = self._batch
+        while left > 0:
             frame = read(now)
             if frame is None:
                 if device.gone:
@@ -174,9 +178,10 @@ class Ports:
                     if self.on_gone is not None:
                         self.on_gone(device)
                 return
+            left -= _TRAIN if frame.body else 1
             if sink is not None:
                 sink.receive(frame, now)
-        if device.fileno() < 0:
+        if device.ahead():
             self.wake()  # no descriptor says that more is waiting
 
     def busy_links(self, now: int) -> bool:

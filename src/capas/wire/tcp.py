@@ -9,6 +9,7 @@ is a timestamp, 0.7 us.
 from struct import Struct
 from typing import Final, final
 
+from capas.base.checksum import Buffer
 from capas.wire.tcp_options import TIMESTAMP_PREFIX, parse_options
 
 FIN: Final = 0x01
@@ -54,7 +55,8 @@ class Segment:
     ``up``           the urgent pointer field
     ``payload``      bytes, or a view of the frame where a copy costs more than the view;
                      ``length`` = SEG.LEN without SYN and FIN
-    ``time``         ns, ingress; ``count``: wire segments inside a super-segment
+    ``time``         ns, ingress
+    ``count``        wire segments inside a super-segment; ``size``: payload of the largest
     ``ts_val`` ``ts_ecr``  -1 without the option (RFC 7323 §3.2)
     ``sack``         flat pairs (left, right, left, right...), raw numbers; () without the option
     ``mss`` ``wscale``  -1 without the option; ``sack_ok``: SACK permitted
@@ -76,6 +78,7 @@ class Segment:
         "sack",
         "sack_ok",
         "seq",
+        "size",
         "time",
         "ts_ecr",
         "ts_val",
@@ -105,6 +108,7 @@ class Segment:
         self.length: int = len(payload)
         self.time: int = time
         self.count: int = 1
+        self.size: int = self.length
         self.ts_val: int = ts_val
         self.ts_ecr: int = ts_ecr
         self.sack: tuple[int, ...] = ()
@@ -114,6 +118,11 @@ class Segment:
         self.cookie: bytes | None = None
         self.cookie_experimental: bool = False
         self.ecn: int = 0
+
+    def attach(self, body: tuple[Buffer, ...]) -> None:
+        """The payload, if it was apart from the headers."""
+        self.payload = memoryview(body[0]) if len(body) == 1 else b"".join(body)
+        self.size = self.length = len(self.payload)
 
     def __repr__(self) -> str:
         letters = "".join(letter for bit, letter in _LETTERS if self.flags & bit)

@@ -197,7 +197,7 @@ class TcpConnection:
                             acknowledged(self, seg, now)
                         else:
                             tx.snd_wl1 = rx.rcv_nxt
-                        rx.accept(seg.payload)
+                        rx.accept(seg.payload, seg.size)
                         endpoint = self.endpoint
                         if not endpoint.readiness & READ:
                             endpoint.set_ready(READ)

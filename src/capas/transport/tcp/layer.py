@@ -133,8 +133,11 @@ class TcpLayer:
         if segment.flags & (SYN | FIN) == SYN | FIN and self.config.tcp_drop_synfin:
             self._drop(now, "tcp.syn_fin", "")
             return
+        if frame.body:
+            segment.attach(frame.body)
         if frame.gso_size:
             segment.count = -(-segment.length // frame.gso_size)
+            segment.size = min(segment.length, frame.gso_size)
         key = arriving_key(data, l3, l4)
         connection = self.table.get(key)
         if connection is not None:

@@ -207,16 +207,16 @@ class Receiver:
             return self.rcv_adv - self.rcv_nxt
         return self.window()
 
-    def accept(self, payload: bytes | memoryview) -> None:
-        """In-order data at RCV.NXT."""
+    def accept(self, payload: bytes | memoryview, size: int = 0) -> None:
+        """In-order data at RCV.NXT; ``size``: of the largest wire segment in it."""
         n = len(payload)
         self.rcv_nxt += n
         self.buffered += n
         if self.chunks is _NOTHING:
             self.chunks = deque()
         self.chunks.append(payload)
-        if n > self.rcv_mss:
-            self.rcv_mss = n if n < 65536 else 65535
+        if (size or n) > self.rcv_mss:
+            self.rcv_mss = size or n
         if self.ooo is not None:
             for piece in self.ooo.take(self.rcv_nxt):
                 self.rcv_nxt += len(piece)

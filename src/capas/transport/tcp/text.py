@@ -91,7 +91,7 @@ def _take(
     if seq == rx.rcv_nxt:
         gap_filled = rx.ooo is not None
         before = rx.rcv_nxt
-        rx.accept(payload)
+        rx.accept(payload, seg.size)
         c.endpoint.set_ready(READ)
         if rx.fin_seq == rx.rcv_nxt:
             take_fin(c, now)
