@@ -234,7 +234,7 @@ class Process(Timer):
 
 
 @final
-class Blocked(Watcher):
+class Blocked:
     """Wakes the processes that wait for one endpoint, and whoever watched it before."""
 
     __slots__ = ("_before", "_engine", "_processes")

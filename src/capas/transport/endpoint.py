@@ -7,15 +7,12 @@ takes that list after `Host.flush` and tells the watchers.
 
 from typing import Final, Protocol, final
 
-from capas.base.native import mypyc_attr
-
 READ: Final = 1  # data, a connection to accept, or end of stream
 WRITE: Final = 2  # room in the send buffer, or connected
 ERROR: Final = 4  # an error is pending (SO_ERROR)
 HANGUP: Final = 8  # both directions are over
 
 
-@mypyc_attr(allow_interpreted_subclasses=True)
 class Watcher(Protocol):
     """Somebody who waits: a selector, a blocked thread."""
 

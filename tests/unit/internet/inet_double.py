@@ -110,7 +110,7 @@ class Node:
             setattr(self.config, key, value)
         self.counters = Counters()
         self.scheduler = Scheduler()
-        self.rng = Rng(name)
+        self.rng = Rng(name.encode())
         self.stack: InternetStack = build(self.config, self.counters, self.scheduler, self.rng)
         self.interfaces: list[Interface] = []
         self.recorder = Recorder()
