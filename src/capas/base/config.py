@@ -40,6 +40,7 @@ class HostConfig:
     accept_ra: bool = True  # router advertisements; only while not forwarding
     dad_transmits: int = 1  # RFC 4862 §5.1 DupAddrDetectTransmits; 0: no DAD
     optimistic_dad: bool = False
+    stable_secret: str = ""  # hexadecimal: IPv6 identifiers by RFC 7217; "": EUI-64 of the MAC
     reassembly_bytes: int = 4 << 20  # Linux ipfrag_high_thresh
     reassembly_flows: int = 1024  # datagrams under reassembly
     reassembly_fragments: int = 1024  # fragments of one datagram

@@ -12,7 +12,7 @@ from capas.base.clock import MS, NEVER, SECOND, Timer
 from capas.internet.route import METRIC_CONNECTED, METRIC_DEFAULT, ORIGIN_RA, Route
 from capas.link.interface import DEPRECATED, PREFERRED, Interface, InterfaceAddress
 from capas.wire import icmp as wire
-from capas.wire.address import ALL_ROUTERS6, ANY6, Prefix, eui64, is_link_local, text
+from capas.wire.address import ALL_ROUTERS6, ANY6, Prefix, is_link_local, text
 from capas.wire.icmp import Message
 from capas.wire.ndp import (
     INFINITY,
@@ -174,7 +174,7 @@ class Autoconf(Timer):
 
     def _own(self, prefix: Prefix) -> InterfaceAddress | None:
         """The address with our interface identifier under a prefix."""
-        address = prefix.address[:8] + eui64(self.interface.mac)
+        address = prefix.address[:8] + self._nd.identifier(self.interface, prefix.address)
         return next((a for a in self.interface.addresses if a.address == address), None)
 
     def _form(self, prefix: Prefix, valid: int, preferred: int, now: int) -> None:
@@ -182,7 +182,7 @@ class Autoconf(Timer):
         if held >= self._shared.config.autoconfigured_addresses:
             self._shared.counters.add("nd.autoconfigured_addresses")
             return
-        address = prefix.address[:8] + eui64(self.interface.mac)
+        address = prefix.address[:8] + self._nd.identifier(self.interface, prefix.address)
         own = InterfaceAddress(address, 64, PREFERRED, valid, preferred, "slaac")
         try:
             self._nd.add(self.interface, own, now)

@@ -10,8 +10,9 @@ from collections.abc import Callable
 from typing import Final, final
 
 from capas.base.frame import Frame
+from capas.errors import ConfigurationError
 from capas.internet.addresses import Addresses
-from capas.internet.autoconf import Autoconf
+from capas.internet.autoconf import MAX_PREFIXES, Autoconf
 from capas.internet.dad import Dad
 from capas.internet.ipv6 import Ipv6
 from capas.internet.multicast import Multicast
@@ -25,10 +26,12 @@ from capas.wire.address import (
     ALL_NODES6,
     ALL_ROUTERS6,
     ANY6,
+    LINK_LOCAL_PREFIX6,
     Prefix,
+    eui64,
     is_link_local,
-    link_local6,
     solicited_node,
+    stable_id,
 )
 from capas.wire.icmp import ICMPV6, Message
 from capas.wire.ndp import (
@@ -40,6 +43,7 @@ from capas.wire.ndp import (
     RouterSolicitation,
 )
 
+IDGEN_RETRIES: Final = 3  # RFC 7217 §7
 TYPES: Final = (133, 134, 135, 136, 137)
 
 
@@ -75,6 +79,7 @@ class Nd:
         "autoconf",
         "conflict",
         "dad",
+        "duplicates",
         "ipv6",
         "multicast",
         "nameservers",
@@ -98,6 +103,7 @@ class Nd:
         self.redirects: Redirects = redirects
         self.dad: Dad = Dad(self, self._assigned, self._duplicate)
         self.autoconf: dict[int, Autoconf] = {}  # by interface index
+        self.duplicates: dict[tuple[int, bytes], int] = {}  # RFC 7217's DAD_Counter, by prefix
         self.senders: dict[int, RaSender] = {}
         self.conflict: Callable[[Interface, InterfaceAddress, int], None] | None = None
         self.nameservers: Callable[[list[bytes], int], None] | None = None
@@ -117,14 +123,23 @@ class Nd:
             self.autoconf[interface.index] = Autoconf(self, interface)
             if config.forwarding:
                 self.multicast.join(interface, ALL_ROUTERS6, now)
-        mac = interface.mac
-        if any(mac):
-            address = link_local6(mac)
-        else:
-            address = b"\xfe\x80" + bytes(6) + self.shared.rng.stream("iid").bytes(8)
+        address = LINK_LOCAL_PREFIX6 + self.identifier(interface, LINK_LOCAL_PREFIX6)
         self.add(interface, InterfaceAddress(address, 64, origin="linklocal"), now, True)
         if interface.ethernet and config.accept_ra and not config.forwarding:
             self.autoconf[interface.index].start(now)
+
+    def identifier(self, interface: Interface, prefix: bytes) -> bytes:
+        """The interface identifier under a /64: RFC 7217's, else EUI-64, else drawn."""
+        try:
+            secret = bytes.fromhex(self.shared.config.stable_secret)
+        except ValueError:
+            raise ConfigurationError("stable_secret is not hexadecimal") from None
+        if secret:
+            tries = self.duplicates.get((interface.index, prefix[:8]), 0)
+            return stable_id(secret, prefix, interface.name, tries)
+        if any(interface.mac):
+            return eui64(interface.mac)
+        return self.shared.rng.stream("iid").bytes(8)
 
     def add(
         self, interface: Interface, own: InterfaceAddress, now: int, delayed: bool = False
@@ -159,6 +174,16 @@ class Nd:
 
     def _duplicate(self, interface: Interface, own: InterfaceAddress, now: int) -> None:
         self.remove(interface, own.address, now)
+        if own.origin != "static" and self.shared.config.stable_secret:
+            key = interface.index, own.address[:8]
+            tries = self.duplicates.pop(key, 0) + 1
+            while len(self.duplicates) >= MAX_PREFIXES:
+                del self.duplicates[next(iter(self.duplicates))]
+            self.duplicates[key] = tries
+            if tries <= IDGEN_RETRIES:  # RFC 7217 §6
+                own.address = own.address[:8] + self.identifier(interface, own.address)
+                self.add(interface, own, now)
+                return
         if self.conflict is not None:
             self.conflict(interface, own, now)
 

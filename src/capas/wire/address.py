@@ -5,6 +5,7 @@ An IP address is ``bytes`` of length 4 or 16 and the length *is* the family (RFC
 MAC address is ``bytes`` of length 6.  Parsers of text raise ValueError naming the offending text.
 """
 
+from hashlib import blake2b
 from ipaddress import IPv6Address, ip_address
 from typing import Final, final
 
@@ -104,6 +105,19 @@ def multicast_mac(address: bytes) -> bytes:
 def eui64(mac: bytes) -> bytes:
     """The modified EUI-64 interface identifier, 8 bytes (RFC 4291 appendix A)."""
     return bytes((mac[0] ^ 2, mac[1], mac[2], 0xFF, 0xFE, mac[3], mac[4], mac[5]))
+
+
+def stable_id(secret: bytes, prefix: bytes, interface: str, count: int) -> bytes:
+    """An opaque interface identifier, 8 bytes: the same for each network, another elsewhere.
+
+    RFC 7217 §5; ``count`` is DAD_Counter.  The reserved ones of RFC 5453 begin with 0 or fdff:ffff.
+    """
+    while True:
+        seed = prefix[:8] + count.to_bytes(4, "big") + interface.encode()
+        found = blake2b(seed, digest_size=8, key=secret[:64]).digest()
+        if any(found[:4]) and found[:4] != b"\xfd\xff\xff\xff":
+            return found
+        count += 1
 
 
 def link_local6(mac: bytes) -> bytes:

@@ -396,3 +396,38 @@ def test_a_link_that_comes_up_is_asked_again() -> None:
     assert len(arp) == 1
     assert len(said(net, 133)) == 1
     assert a.stack.net.route(parse("10.0.0.7")) is not None
+
+
+SECRET = "00112233445566778899aabbccddeeff"
+
+
+@pytest.mark.rfc("7217", "5")
+def test_identifiers_may_be_stable_and_opaque() -> None:
+    def made(secret: str, prefix: str) -> bytes:
+        _, node = host(stable_secret=secret)
+        advertise(node, PrefixInfo(parse(prefix), 64, valid=86400, preferred=14400))
+        found = next(a for a in node.interfaces[1].addresses if a.origin == "slaac")
+        return found.address
+
+    one = made(SECRET, "2001:db8:1::")
+    assert one == made(SECRET, "2001:db8:1::")  # each time the same on one network
+    assert one[8:] != made(SECRET, "2001:db8:2::")[8:]  # another elsewhere
+    assert one[8:] != made(SECRET[::-1], "2001:db8:1::")[8:]  # and for who has another secret
+    assert b"\xff\xfe" not in one[8:]  # the MAC address does not show
+
+
+@pytest.mark.rfc("7217", "6")
+def test_a_duplicate_gets_another_identifier() -> None:
+    net, node = host(stable_secret=SECRET)
+    advertise(node, info())
+    card = node.interfaces[1]
+    first = next(a.address for a in card.addresses if a.origin == "slaac")
+    node.stack.nd._duplicate(card, next(a for a in card.addresses if a.address == first), net.now)
+    second = next(a.address for a in card.addresses if a.origin == "slaac")
+    assert second[:8] == first[:8] and second[8:] != first[8:]
+    for _ in range(10):
+        own = next((a for a in card.addresses if a.origin == "slaac"), None)
+        if own is None:
+            break
+        node.stack.nd._duplicate(card, own, net.now)
+    assert own is None  # IDGEN_RETRIES
