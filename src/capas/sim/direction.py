@@ -199,6 +199,10 @@ class Direction(Timer):
         waiting = len(self._queue) if self._service is not None else 0
         return len(self._fifo) + len(self._heap) + waiting
 
+    def frames(self) -> list[Frame]:
+        """The frames that will still arrive, past queue and line."""
+        return [frame for _, _, frame in (*self._fifo, *self._heap)]
+
     # -- a frame goes in ------------------------------------------------------------------------
 
     def wire_bytes(self, frame: Frame, packets: int, header: int) -> int:

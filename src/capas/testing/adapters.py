@@ -31,12 +31,27 @@ def adapt(item: pytest.Function) -> None:
 
         @functools.wraps(function)
         def plain(**arguments: Any) -> None:
-            internet: Any = item.funcargs["internet"]
-            internet.complete(function(**arguments))
+            __tracebackhide__ = True
+            complete(item.funcargs["internet"], function(**arguments))
 
         del plain.__wrapped__
         item.obj = plain
         item.runtest = functools.partial(_runtest, item)  # type: ignore[method-assign]
+
+
+def complete(internet: Any, coroutine: Any) -> Any:
+    """Run a test's coroutine; its traceback begins with the test, not with the event loop."""
+    __tracebackhide__ = True
+    code = coroutine.cr_code
+    try:
+        return internet.complete(coroutine)
+    except BaseException as error:
+        traceback = error.__traceback__
+        while traceback is not None and traceback.tb_frame.f_code is not code:
+            traceback = traceback.tb_next
+        if traceback is not None:
+            error.__traceback__ = traceback
+        raise
 
 
 def _runtest(item: pytest.Function) -> None:
@@ -89,6 +104,7 @@ def examples(
     used = False
 
     def example(*args: Any, **arguments: Any) -> Any:
+        __tracebackhide__ = True
         nonlocal used
         if used:
             internet.reset()
@@ -98,7 +114,7 @@ def examples(
         virtual_time.adopt_thread(internet.world.driver)
         try:
             made = inner(*args, **arguments)
-            return internet.complete(made) if inspect.iscoroutine(made) else made
+            return complete(internet, made) if inspect.iscoroutine(made) else made
         finally:
             virtual_time.adopt_thread(cast(Any, None))
 

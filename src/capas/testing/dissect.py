@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Frames in words, for the page of a failed test: flags, relative numbers, lengths, first bytes."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Final, NamedTuple, final
 
 from capas.base.clock import MS
@@ -30,7 +30,14 @@ class Row(NamedTuple):
     text: str
     target: str  # the host it is meant for, "" if nobody's
     receivers: tuple[str, ...]
-    lost: bool
+    state: str  # "arrived", "lost", "under way"
+    connection: int = -1  # of `Names.connections`, by number
+    again: bool = False  # a TCP segment whose bytes were sent before
+
+    @property
+    def lost(self) -> bool:
+        """Whether a packet of it never arrived."""
+        return self.state == "lost"
 
     @property
     def hosts(self) -> tuple[str, ...]:
@@ -40,9 +47,18 @@ class Row(NamedTuple):
 
 @final
 class Names:
-    """Knows which host has which address, and the initial sequence numbers seen."""
+    """Knows which host has which address, and the connections seen.
 
-    def __init__(self, names: Mapping[str, list[bytes]]) -> None:
+    ``connections``  (host, port, host, port) of each TCP connection, who began it first
+    """
+
+    def __init__(
+        self, names: Mapping[str, list[bytes]], under_way: Collection[int] = frozenset()
+    ) -> None:
+        self._under_way: Collection[int] = under_way  # marks of frames that have not arrived yet
+        self.connections: list[tuple[str, int, str, int]] = []
+        self._number: dict[tuple[bytes, int, bytes, int], int] = {}
+        self._highest: dict[tuple[str, tuple[bytes, int, bytes, int]], int] = {}  # sent by a host
         self._hosts: dict[bytes, str] = {
             address: name for name, addresses in names.items() for address in addresses
         }
@@ -50,6 +66,7 @@ class Names:
 
     def row(self, hop: Hop) -> Row:
         """The row of one frame on one wire."""
+        self._last: tuple[int, bool] = (-1, False)
         kind, words, target = self._words(hop)
         receivers = tuple(dict.fromkeys(host for _, host, _ in hop.arrivals))
         missing = hop.packets - hop.arrived
@@ -61,7 +78,10 @@ class Names:
             words += f", {missing} lost)" if 0 < missing < hop.packets else ")"
         elif hop.arrived > 1 and len(receivers) == 1:
             words += f" (×{hop.arrived})"
-        return Row(hop, kind, words, target, receivers, missing > 0 and target != "*")
+        state = "lost" if missing > 0 and target != "*" else "arrived"
+        if state == "lost" and hop.frame.mark in self._under_way:
+            state = "under way"
+        return Row(hop, kind, words, target, receivers, state, *self._last)
 
     def _words(self, hop: Hop) -> tuple[str, str, str]:
         frame = hop.frame
@@ -102,7 +122,7 @@ class Names:
             if segment is not None:
                 ports = (data[l4] << 8 | data[l4 + 1], data[l4 + 2] << 8 | data[l4 + 3])
                 key = (src, ports[0], dst, ports[1])
-                return "tcp", self._segment(segment, key) + _peek(bytes(segment.payload))
+                return "tcp", self._segment(hop.host, segment, key) + _peek(bytes(segment.payload))
         if protocol == 17 and end - l4 >= 8:
             port = min(data[l4] << 8 | data[l4 + 1], data[l4 + 2] << 8 | data[l4 + 3])
             word = "DNS" if port == 53 else f"udp {port},"
@@ -113,10 +133,20 @@ class Names:
             protocol, f"protocol {protocol}"
         )
 
-    def _segment(self, segment: tcp.Segment, key: tuple[bytes, int, bytes, int]) -> str:
-        if segment.flags & tcp.SYN:
+    def _segment(self, host: str, segment: tcp.Segment, key: tuple[bytes, int, bytes, int]) -> str:
+        if segment.flags & tcp.SYN and self._first.get(key) != segment.seq:
             self._first[key] = segment.seq
+            self._highest = {known: end for known, end in self._highest.items() if known[1] != key}
+            if not segment.flags & tcp.ACK:
+                self._connect(key)
+        if key not in self._number:
+            self._connect(key)
         first = self._first.setdefault(key, segment.seq)
+        start = diff(segment.seq, first)
+        end = start + segment.length + bool(segment.flags & (tcp.SYN | tcp.FIN))
+        again = start < end <= self._highest.get((host, key), -1)
+        self._highest[host, key] = max(end, self._highest.get((host, key), -1))
+        self._last = self._number[key], again
         back = self._first.get((*key[2:], *key[:2]))
         words = [name for bit, name in _FLAGS if segment.flags & bit]
         if segment.length:
@@ -126,8 +156,14 @@ class Names:
             words.append(f"ack {diff(segment.ack, back)}")
         if segment.sack:
             words.append(f"sack ×{len(segment.sack) // 2}")
-        low = min(key[1], key[3])
-        return f"{low}: {' '.join(words)}"
+        if again:
+            words.append("again")
+        return " ".join(words)
+
+    def _connect(self, key: tuple[bytes, int, bytes, int]) -> None:
+        self._number[key] = self._number[key[2:] + key[:2]] = len(self.connections)
+        ends = [self._hosts.get(address) or address_text(address) for address in (key[0], key[2])]
+        self.connections.append((ends[0], key[1], ends[1], key[3]))
 
 
 def _peek(payload: bytes) -> str:

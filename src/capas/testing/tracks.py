@@ -19,6 +19,7 @@ from capas.sim.trains import packets_of
 
 if TYPE_CHECKING:
     from capas.sim.switch import SwitchPort
+    from capas.sim.world import World
 
 HOPS: Final = 20_000  # kept, the last ones
 DECISIONS: Final = 20_000
@@ -92,6 +93,13 @@ class Tracks:
 
     def close(self) -> None:
         """Nothing to finish."""
+
+    def under_way(self, world: "World") -> frozenset[int]:
+        """The numbers of frames that would still arrive: on wires, or in the rings of hosts."""
+        ways = [way for wire in world.wires for way in wire.directions()]
+        flying = [frame.mark for way in ways for frame in way.frames()]
+        waiting = [frame.mark for node in world.nodes.values() for _, frame in node.inbox]
+        return frozenset(flying + waiting)
 
     def sent(self, interface: Interface, host: str, frame: Frame, now: int) -> None:
         """A frame leaves a host."""
