@@ -3,6 +3,7 @@
 
 import copy
 import datetime
+import gc
 import pickle
 import sys
 import threading
@@ -150,3 +151,15 @@ def test_without_a_world_locks_are_genuine():
     with source.activate():
         assert not threading.Event().wait(0.001)
     assert source.slept == []
+
+
+def test_garbage_is_collected_less_often_while_a_world_runs():
+    before = gc.get_threshold()
+    with pytest.raises(ZeroDivisionError), virtual_time.running(Source()):
+        assert gc.get_threshold()[0] > before[0]
+        1 / 0
+    assert gc.get_threshold() == before
+    with virtual_time.running(Source()):
+        gc.set_threshold(5000, 5, 5)
+    assert gc.get_threshold() == (5000, 5, 5)  # the program's own wish stays
+    gc.set_threshold(*before)
