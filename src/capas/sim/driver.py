@@ -4,7 +4,7 @@
 Time as programs see it moves in steps of at least 1 us: deadlines are rounded up to a whole
 microsecond, an event loop that turns again and again without time going on gets a step after some
 turns, and a program that does nothing but read the clock or send gets a step after some calls.  So
-programs that wait "until later than now" come through.
+programs that wait "until later than now" come through; the steps of one that only reads grow.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from typing import Any, Final, final
 from weakref import WeakSet
 
 from capas.aio.loop import CapasEventLoop
-from capas.base.clock import NEVER, SECOND
+from capas.base.clock import MS, NEVER, SECOND
 from capas.errors import BlockingInLoopError, CapasError
 from capas.host.host import Host
 from capas.sim import threads, virtual_time
@@ -27,6 +27,8 @@ from capas.transport.endpoint import Endpoint
 EPOCH: Final = 1_767_225_600 * SECOND
 _STILL_TURNS: Final = 128  # turns of an event loop at one instant before time goes on
 _STILL_READS: Final = 4096  # readings of the clock at one instant before time goes on
+_SPIN: Final = 16  # a program that only reads the clock may see the time this fraction too late,
+_SPIN_MOST: Final = MS  # and no more than this
 _STILL_KICKS: Final = 4096  # calls into the stack at one instant before a program takes time
 _PATIENCE: Final = 16  # times that a blocking call inside a loop lets others go first
 _POLL_EVERY: Final = 64  # turns between looks at genuine descriptors
@@ -57,6 +59,7 @@ class SimDriver(Driver):
         self._outside_from: float = 0.0  # s that virtual time was ahead of the stopwatch then
         self._reads: int = 0
         self._read_time: int = -1
+        self._spun: int = -1  # since when a program does nothing but read the clock, -1: none does
         self._tasks: dict[str, WeakSet[asyncio.Task[Any]]] = {}  # by name of host
         self._kicks: int = 0
         self._kick_time: int = -1
@@ -72,17 +75,24 @@ class SimDriver(Driver):
         return (self.epoch + self.engine.clock.time) / SECOND
 
     def read(self) -> int:
-        """The time for a program that asks; too many askings at one instant take time."""
+        """The time for a program that asks; too many askings at one instant take time.
+
+        A program that does nothing but ask is waiting: the longer it has, the longer the steps.
+        """
         clock = self.engine.clock
         if clock.time != self._read_time:
             self._read_time = clock.time
             self._reads = 0
         self._reads += 1
         if self._reads > _STILL_READS:
+            if self._reads == _STILL_READS + 1 or self._spun < 0:
+                self._spun = clock.time
+            step = min((clock.time - self._spun) // _SPIN, _SPIN_MOST)
+            later = clock.time + max(step - step % STEP, STEP)
             if self.engine.current is not None and not self.in_loop():
-                self.sleep(clock.time + STEP)
+                self.sleep(later)
             else:
-                clock.time += STEP
+                clock.time = later
             self._read_time = clock.time  # a program that goes on reading steps each time
         return clock.time
 
@@ -106,6 +116,7 @@ class SimDriver(Driver):
         if node is None or node.host is not host:
             return
         node.touch()
+        self._spun = -1
         clock = self.engine.clock
         if clock.time != self._kick_time:
             self._kick_time = clock.time
