@@ -185,8 +185,9 @@ def _tail_loss_probe(c: "TcpConnection", now: int) -> None:
         if last is None or last.flags & SACKED:
             return
         c.rack.tlp_retrans = True
-        if min(last.end, tx.queue_end) - last.seq > tx.mss:
-            board.split(last, last.end - tx.mss)
+        whole = (min(last.end, tx.queue_end) - last.seq - 1) // tx.mss * tx.mss
+        if whole > 0:
+            board.split(last, last.seq + whole)  # the last segment of a super-frame, as it was sent
             last = board.last()
         if last is not None:
             output.retransmit(c, last, tx.mss, now)
