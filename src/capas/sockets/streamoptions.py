@@ -60,6 +60,10 @@ def apply_listener(listener: TcpListener, name: str, value: int) -> None:
         listener.receive_buffer = value // 2
     elif name == "send_buffer":
         listener.send_buffer = value // 2
+    elif name in ("tos", "tclass"):
+        listener.tos = max(value, 0)
+    elif name in ("ttl", "hops"):
+        listener.ttl = max(value, 0)
     elif name == "fastopen":
         listener.fastopen_queue = value
     elif name == "fastopen_no_cookie":

@@ -27,6 +27,7 @@ class TcpListener:
 
     ``options``  inherited by the connections it makes; ``congestion``: "" means the host's
     ``receive_buffer`` ``send_buffer``  bytes, 0: the host's setting
+    ``tos`` ``ttl``  of what they send, from the SYN-ACK on; ttl 0: the host's default
     ``half_open``  connections in SYN-RECEIVED; ``backlog``: cap of the accept queue
     """
 
@@ -46,6 +47,8 @@ class TcpListener:
         "queue",
         "receive_buffer",
         "send_buffer",
+        "tos",
+        "ttl",
     )
 
     def __init__(self, env: Environment, binding: "Binding", backlog: int) -> None:
@@ -57,6 +60,8 @@ class TcpListener:
         self.congestion: str = ""
         self.receive_buffer: int = 0
         self.send_buffer: int = 0
+        self.tos: int = 0
+        self.ttl: int = 0
         self.queue: deque[TcpConnection] = deque()
         self.children: dict[bytes, TcpConnection] = {}  # half-open, by key
         self.closed: bool = False

@@ -104,6 +104,7 @@ def _child(
     local, local_port, remote, remote_port = path
     scope = interface.index if addr.is_link_local(remote) else 0
     way = Path(layer.net, local, local_port, remote, remote_port, scope)
+    way.tos, way.ttl = listener.tos, listener.ttl
     if iss < 0:
         iss = layer.secrets.iss(way.key, now)
     c = TcpConnection(layer.env, way, iss, layer.secrets.ts_offset(way.key), now)
