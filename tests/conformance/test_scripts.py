@@ -16,9 +16,11 @@ from capas.host.profiles import PROFILES
 SCRIPTS = Path(__file__).parent / "scripts"
 NAMES = (
     "client",
+    "counts",
     "fastopen-client",
     "fastopen-server",
     "freebsd",
+    "header-fields",
     "icmp",
     "loss",
     "server",

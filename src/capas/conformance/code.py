@@ -33,11 +33,9 @@ _LAYOUT: Final = Struct("=" + "".join(code * len(names.split()) for code, names 
 #: Members that capas does not keep: a script that asks for one is not applicable.
 _NOT_KEPT: Final = frozenset(
     (
-        "fackets", "last_ack_sent", "rcv_rtt", "max_pacing_rate", "segs_out", "segs_in",
-        "data_segs_in", "data_segs_out", "sndbuf_limited", "delivered_ce", "bytes_sent",
-        "bytes_retrans", "dsack_dups", "reord_seen", "rcv_ooopack", "rcv_wnd", "rehash",
-        "total_rto", "total_rto_recoveries", "total_rto_time", "delivery_rate_app_limited",
-        "fastopen_client_fail",
+        "rcv_rtt", "max_pacing_rate", "segs_out", "segs_in", "data_segs_in", "data_segs_out",
+        "sndbuf_limited", "delivered_ce", "rehash", "total_rto_recoveries", "total_rto_time",
+        "delivery_rate_app_limited", "fastopen_client_fail",
     )
 )  # fmt: skip
 

@@ -12,7 +12,7 @@ from capas.transport.tcp import states
 from capas.transport.tcp.congestion.base import INFINITE_SSTHRESH
 from capas.transport.tcp.info import TcpInfo
 
-_LAYOUT: Final = Struct("@8B24I4Q6IQQQQ2I2Q4I")
+_LAYOUT: Final = Struct("@8B24I4Q6IQQQQ2I2Q6I2HI")
 
 _NO_SSTHRESH: Final = 0x7FFFFFFF  # Linux TCP_INFINITE_SSTHRESH
 
@@ -108,7 +108,7 @@ def _path(info: TcpInfo) -> tuple[int, ...]:
 
 
 def _totals(info: TcpInfo) -> tuple[int, ...]:
-    """tcpi_pacing_rate to tcpi_snd_wnd."""
+    """tcpi_pacing_rate to tcpi_total_rto_time."""
     return (
         info.pacing_rate,
         (1 << 64) - 1,
@@ -124,7 +124,14 @@ def _totals(info: TcpInfo) -> tuple[int, ...]:
         0,  # limited by the send buffer: not kept
         _delivered(info),
         0,
-        info.bytes_acked,
-        *(0, 0, 0, 0),
+        info.bytes_sent,
+        info.total_retrans,
+        info.dsack_dups,
+        info.reord_seen,
+        info.rcv_ooopack,
         _u32(info.snd_wnd),
+        _u32(info.rcv_wnd),
+        0,  # rehash: there are no flow labels to change
+        min(info.total_rto, 0xFFFF),
+        *(0, 0),  # timeouts that were recovered from, and their time: not kept
     )

@@ -154,6 +154,7 @@ def _take_sack(c: "TcpConnection", seg: Segment, now: int) -> bool:
         if i == 0 and _is_dsack(c, seg, left, right):
             dsack = True
             rec.dsack_seen = True
+            rec.dsacks += -(-(right - left) // tx.mss)
             rec.undo_bytes -= right - left
             c.counters.add("tcp.dsack_in")
             continue

@@ -65,6 +65,11 @@ class TcpInfo:
     unread: int
     bytes_acked: int
     bytes_received: int
+    bytes_sent: int  # repeats included
+    dsack_dups: int  # segments
+    reord_seen: int  # times
+    rcv_ooopack: int  # segments
+    total_rto: int  # timeouts
     delivered: int
     delivery_rate: int  # bytes/s
     pacing_rate: int
@@ -75,8 +80,7 @@ class TcpInfo:
 def snapshot(c: "TcpConnection", now: int) -> TcpInfo:
     """The connection as it is now."""
     tx, rx, board, rtt, cc = c.tx, c.rx, c.board, c.rtt, c.cc
-    deadlines = c.timers.deadlines
-    earliest = min(range(tt.KINDS), key=deadlines.__getitem__)
+    earliest = min(range(tt.KINDS), key=c.timers.deadlines.__getitem__)
     return TcpInfo(
         state=c.state,
         state_name=states.NAMES[c.state],
@@ -122,6 +126,11 @@ def snapshot(c: "TcpConnection", now: int) -> TcpInfo:
         unread=rx.buffered,
         bytes_acked=max(tx.snd_una - tx.iss - 1, 0),
         bytes_received=max(rx.rcv_nxt - rx.irs - 1, 0),
+        bytes_sent=max(min(tx.snd_nxt, tx.queue_end) - tx.iss - 1, 0) + c.life.retransmitted,
+        dsack_dups=c.recovery.dsacks,
+        reord_seen=c.rack.reordering_seen,
+        rcv_ooopack=rx.ooo_segments,
+        total_rto=c.recovery.rtos,
         delivered=board.rate.delivered,
         delivery_rate=board.rate.rate,
         pacing_rate=cc.pacing_rate,

@@ -28,7 +28,7 @@ class Rack:
     ``xmit_ts`` ``end_seq``  of the most recently sent segment that was delivered; 0: none
     ``rtt``           ns, of that segment
     ``reo_wnd_mult`` ``persist``  RFC 8985 §6.2 step 4
-    ``reordering_seen``  reordering was observed on the connection
+    ``reordering_seen``  how often reordering was observed on the connection
     ``fack``          highest sequence delivered
     ``tlp_end``       TLP.end_seq, 0: no probe outstanding; ``tlp_retrans``: it repeated data
     """
@@ -52,7 +52,7 @@ class Rack:
         self.rtt: int = 0
         self.reo_wnd_mult: int = 1
         self.persist: int = _PERSIST
-        self.reordering_seen: bool = False
+        self.reordering_seen: int = 0
         self.dsack_round: int = 0
         self.fack: int = 0
         self.tlp_end: int = 0
@@ -99,7 +99,7 @@ def update(c: "TcpConnection", ts_ecr: int, now: int, dsack: bool) -> None:
         if not (older and newest.flags & EVER_RETRANS):
             rack.delivered(newest, now, max(c.rtt.min_rtt, 0))
     if outcome.reordered >= 0:
-        rack.reordering_seen = True
+        rack.reordering_seen += 1
         extent = -(-(c.board.high_sacked - outcome.reordered) // c.tx.mss)
         c.recovery.reordering = min(max(c.recovery.reordering, extent), _MAX_REORDERING)
     una = c.tx.snd_una

@@ -109,6 +109,7 @@ class Receiver:
     ``rcv_adv``     right edge of the window as advertised: RCV.WND is ``rcv_adv - rcv_nxt``
     ``rcv_wscale``  Rcv.Wind.Shift; ``limit``: receive buffer, bytes
     ``buffered``    bytes in order that the user has not read
+    ``ooo_segments``  segments that came out of order so far
     ``fin_seq``     sequence number of the peer's FIN, -1 until one came
     ``rcv_up``      RCV.UP, -1 without urgent data
     ``ts_recent``   TS.Recent, -1 before the first; ``ts_recent_time``: when it came, ns
@@ -135,6 +136,7 @@ class Receiver:
         "last_ack_sent",
         "limit",
         "ooo",
+        "ooo_segments",
         "quick",
         "rcv_adv",
         "rcv_mss",
@@ -157,6 +159,7 @@ class Receiver:
         self.buffered: int = 0
         self.chunks: deque[bytes | memoryview] = _NOTHING
         self.ooo: OutOfOrder | None = None
+        self.ooo_segments: int = 0
         self.fin_seq: int = -1
         self.rcv_up: int = -1
         self.ts_recent: int = -1

@@ -38,14 +38,14 @@ class Recovery:
     ``undo_bytes``    retransmitted bytes not yet reported as duplicates (D-SACK)
     ``retrans_stamp`` TSval of the first retransmission, -1 none (Eifel)
     ``cwr_due``       the next new data segment carries CWR
-    ``episodes``      fast recoveries and timeouts so far
+    ``rtos``          timeouts so far; ``dsacks``: segments the peer reported as duplicates
     """
 
     __slots__ = (
         "cwr_due",
         "dsack_seen",
+        "dsacks",
         "dup_acks",
-        "episodes",
         "frto_before",
         "phase",
         "point",
@@ -55,6 +55,7 @@ class Recovery:
         "reno_sacked",
         "reordering",
         "retrans_stamp",
+        "rtos",
         "timeouts",
         "undo_bytes",
         "undo_una",
@@ -74,7 +75,8 @@ class Recovery:
         self.retrans_stamp: int = -1
         self.cwr_due: bool = False
         self.dsack_seen: bool = False  # a D-SACK came in this episode
-        self.episodes: int = 0
+        self.dsacks: int = 0
+        self.rtos: int = 0
         self.timeouts: int = 0  # consecutive, without progress
         self.frto_before: int = -1  # ns, when the timeout fired that F-RTO is to judge
 
@@ -89,7 +91,6 @@ class Recovery:
         self.prr_delivered = 0
         self.prr_out = 0
         self.recover_fs = max(in_flight, 1)
-        self.episodes += 1
         if phase != CWR:
             self.undo_una = snd_una
             self.undo_bytes = retrans
@@ -242,6 +243,7 @@ def timeout(c: "TcpConnection", now: int) -> None:
     c.cc.on_rto(now, flight)
     rec.cwr_due = c.neg.ecn_ok
     rec.timeouts += 1
+    rec.rtos += 1
     if rec.phase != LOSS or tx.snd_una >= rec.point:
         rec.begin(LOSS, tx.snd_una, tx.snd_nxt, tx.snd_nxt - tx.snd_una, c.board.retrans)
         rec.frto_before = now

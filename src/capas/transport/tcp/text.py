@@ -97,6 +97,7 @@ def _take(
             take_fin(c, now)
         c.acknowledgement_policy(rx.rcv_nxt - before, seg.count, gap_filled, now)
     else:
+        rx.ooo_segments += seg.count
         kept = rx.keep(seq, payload, c.config.tcp_out_of_order_ranges)
         if kept < 0:
             c.counters.add("tcp.out_of_order_full")
