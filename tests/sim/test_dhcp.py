@@ -15,6 +15,7 @@ from capas.base.config import HostConfig
 from capas.host.host import Host
 from capas.internet.route import ORIGIN_DHCP
 from capas.sim.world import World
+from capas.testing.fixture import Internet
 from capas.wire.address import Prefix, parse, text
 
 POOL = "10.0.0.100-10.0.0.102,lease=600,dns=10.0.0.1,domain=Home.test,mtu=1400"
@@ -273,3 +274,22 @@ def test_dhcp_needs_ethernet() -> None:
     host = Host("lonely", HostConfig(), World().rng)
     with pytest.raises(capas.ConfigurationError, match="needs an Ethernet interface"):
         dhcp.ethernet(host)
+
+
+def test_hosts_of_a_test_boot_by_dhcp_each_time() -> None:
+    with Internet(seed=3) as internet:
+        laptop = internet.host("laptop", addresses=None)
+        router = internet.router("router")
+        internet.link(router, laptop, delay="2ms", addresses={"router": ["10.0.0.1/24"]})
+        router.serve(lambda: dhcp_server.start("10.0.0.50-10.0.0.59"))
+        laptop.on_boot(dhcp.configure)
+        internet.run_for("10s")
+        assert addresses(laptop.host) == ["10.0.0.50"]
+        laptop.restart()
+        assert addresses(laptop.host) == []
+        internet.run_for("10s")
+        assert addresses(laptop.host) == ["10.0.0.50"]  # its client identifier is known
+        router.restart()  # and forgets its leases
+        internet.run_for("1h")
+        assert addresses(laptop.host) == ["10.0.0.50"]
+        assert router.host.counters.get("dhcpd.unknown_renewal") == 1
