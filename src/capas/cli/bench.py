@@ -12,6 +12,7 @@ from capas.cli.bench_docs import document
 from capas.cli.bench_report import Report
 from capas.cli.options import json_option, print_json, reports_errors
 from capas.cli.render import console
+from capas.errors import ConfigurationError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -57,7 +58,7 @@ def command() -> None:
 
 @command.command(epilog="Needs Linux, `ip`, and root or user namespaces; `wrk` is used if there.")
 @click.option("--pin", is_flag=True, help="Servers on one core, load on another.")
-@click.option("--only", multiple=True, metavar="KEY", help="Such as bulk_in, crr_32, plain.")
+@click.option("--only", multiple=True, metavar="KEY", help="Such as bulk_in, crr_32, impaired_in.")
 @_common
 def tap(
     as_json: bool, quick: bool, runs: int, svg: str | None, pin: bool, only: tuple[str, ...]
@@ -66,6 +67,8 @@ def tap(
     from capas.cli import bench_tap
 
     runs, seconds = (min(runs, _QUICK[0]), _QUICK[1]) if quick else (runs, _SECONDS)
+    if unknown := sorted(set(only).difference(bench_tap.KEYS)):
+        raise ConfigurationError(f"--only {unknown[0]}: there are {', '.join(bench_tap.KEYS)}")
     report = bench_tap.measure(runs, seconds, pin, frozenset(only), shown.to_stderr)
     return _show(report, as_json, svg)
 
@@ -79,7 +82,10 @@ def sim(
 ) -> int:
     """Wall time of four scenarios in virtual time, beside ns-3."""
     from capas.cli import bench_ns3, bench_sim
+    from capas.cli.bench_scenarios import SCENARIOS
 
+    if unknown := sorted(set(only).difference(SCENARIOS)):
+        raise ConfigurationError(f"--only {unknown[0]}: there are {', '.join(SCENARIOS)}")
     runs = min(runs, _QUICK[0]) if quick else runs
     tell = shown.to_stderr
     with bench_ns3.started(ns3, tell) as simulator:

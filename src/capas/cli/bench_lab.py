@@ -10,25 +10,26 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import IO, ClassVar, Final
 
+from capas.cli.bench_cable import NEAR
 from capas.cli.bench_server import (
-    CAPAS,
     CHARGEN,
     DISCARD,
     ECHO,
     HTTP,
-    KERNEL,
+    OWN,
     configure,
     ip,
+    set_offloads,
     unshare_network,
 )
 from capas.errors import DeviceError
 
 _VETH: Final = ("bench0", "bench1")
 _TUN: Final = "benchtun"
-_OWN: Final = {"veth": ("10.98.1.1", "fd98:1::1"), "tun": ("10.98.2.1", "fd98:2::1")}
+_CABLE: Final = ("benchnear", "benchfar")
 PORTS: Final = {
     "in": DISCARD,
     "out": CHARGEN,
@@ -44,9 +45,9 @@ class Server:
 
     core: ClassVar[int] = -1  # where it runs; -1: anywhere
 
-    def __init__(self, *words: str) -> None:
+    def __init__(self, *words: str, module: str = "bench_server") -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "capas.cli.bench_server", *words],
+            [sys.executable, "-m", f"capas.cli.{module}", *words],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -54,11 +55,15 @@ class Server:
         if self.core >= 0:
             os.sched_setaffinity(self.process.pid, {self.core})
 
-    def expect(self, word: str) -> None:
-        """Wait for ``word`` on its standard output."""
+    def hear(self) -> str:
+        """A line of its standard output."""
         out: IO[str] | None = self.process.stdout
         assert out is not None
-        line = out.readline().strip()
+        return out.readline().strip()
+
+    def expect(self, word: str) -> None:
+        """Wait for ``word`` on its standard output."""
+        line = self.hear()
         if line != word:
             raise DeviceError(f"the benchmark's server said {line!r} instead of {word!r}")
 
@@ -112,18 +117,18 @@ def enter() -> None:
 
 
 @contextlib.contextmanager
-def kernel_server() -> Iterator[tuple[str, str]]:
-    """The kernel's server behind a veth pair; yields its addresses."""
+def kernel_server() -> Iterator[Server]:
+    """The kernel's server at `KERNEL` behind a veth pair."""
     server = Server("kernel", _VETH[1])
     try:
         server.expect("namespace")
         ip("link", "add", _VETH[0], "type", "veth", "peer", "name", _VETH[1])
         try:
             ip("link", "set", _VETH[1], "netns", str(server.process.pid))
-            configure(_VETH[0], _OWN["veth"])
+            configure(_VETH[0], OWN["veth"])
             server.tell("go")
             server.expect("ready")
-            yield KERNEL
+            yield server
         finally:
             with contextlib.suppress(OSError):
                 ip("link", "del", _VETH[0])
@@ -132,25 +137,53 @@ def kernel_server() -> Iterator[tuple[str, str]]:
 
 
 @contextlib.contextmanager
-def capas_server(offload: bool = True) -> Iterator[tuple[str, str]]:
-    """The server on capas behind a TUN device; yields its addresses."""
+def capas_server(offload: bool = True) -> Iterator[None]:
+    """The server on capas, at `CAPAS`, behind a TUN device."""
     server = Server("capas", _TUN, "offload" if offload else "plain")
     try:
         server.expect("ready")
-        configure(_TUN, _OWN["tun"])
-        yield CAPAS
+        configure(_TUN, OWN["tun"])
+        yield
     finally:
         server.close()
 
 
-def set_veth_offloads(on: bool) -> bool:
-    """Segmentation offloads of our end of the veth pair; False if ``ethtool`` is missing."""
-    tool = shutil.which("ethtool")
-    if tool is None:
-        return False
-    word = "on" if on else "off"
-    words = [tool, "-K", _VETH[0], "tso", word, "gso", word, "gro", word]
-    return subprocess.run(words, capture_output=True, check=False).returncode == 0
+@contextlib.contextmanager
+def without_offloads(server: Server) -> Iterator[bool]:
+    """Both ends of the veth pair segment in software; False if ``ethtool`` is missing."""
+
+    def turn(word: str) -> bool:
+        server.tell(word)
+        server.expect("done")
+        return set_offloads(_VETH[0], word)
+
+    try:
+        yield turn("off")
+    finally:
+        turn("on")
+
+
+@contextlib.contextmanager
+def bad_cable() -> Iterator[Callable[[str, str, float], float]]:
+    """Load generators behind a bad cable (`capas.cli.bench_cable`): as `sample`, beyond it."""
+    cable = Server(*_CABLE, module="bench_cable")
+    try:
+        cable.expect("ready")
+        configure(_CABLE[0], NEAR)
+        with open("/proc/sys/net/ipv4/ip_forward", "w") as file:
+            file.write("1")
+
+        def beyond(kind: str, host: str, seconds: float) -> float:
+            cable.tell(f"{kind} {host} {seconds}")
+            answer = cable.hear()
+            try:
+                return float(answer)
+            except ValueError:
+                raise DeviceError(f"the load beyond the cable ({kind} to {host}) failed") from None
+
+        yield beyond
+    finally:
+        cable.close()
 
 
 def sample(kind: str, host: str, seconds: float) -> float:

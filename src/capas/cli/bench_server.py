@@ -27,6 +27,8 @@ ECHO: Final = 7
 DISCARD: Final = 9
 CHARGEN: Final = 19
 HTTP: Final = 80
+#: The peer's own addresses, on its veth and on the TUN device.
+OWN: Final = {"veth": ("10.98.1.1", "fd98:1::1"), "tun": ("10.98.2.1", "fd98:2::1")}
 KERNEL: Final = ("10.98.1.2", "fd98:1::2")  # the kernel's server over veth
 CAPAS: Final = ("10.98.2.2", "fd98:2::2")  # capas over TUN
 PAGE: Final = b"<!doctype html><title>bench</title><p>A small page.\n"
@@ -65,6 +67,15 @@ def configure(interface: str, addresses: tuple[str, str], lengths: str = "24 64"
         words = ["addr", "add", f"{address}/{length}", "dev", interface]
         ip(*words, "nodad") if ":" in address else ip(*words)
     ip("link", "set", interface, "up")
+
+
+def set_offloads(interface: str, word: str) -> bool:
+    """Segmentation offloads of a kernel interface "on" or "off"; False without ``ethtool``."""
+    words = ["ethtool", "-K", interface, "tso", word, "gso", word, "gro", word]
+    try:
+        return subprocess.run(words, capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        return False
 
 
 def _application() -> Any:
@@ -164,13 +175,14 @@ def kernel(interface: str) -> None:
     sys.stdin.readline()
     ip("link", "set", "lo", "up")
     configure(interface, KERNEL)
+    ip("route", "add", "default", "via", OWN["veth"][0])
     server = _KernelServer()
     if not os.fork():
         # The parent's end ends this child: it holds no other reference to the namespace.
         threading.Thread(target=_end_with_parent, daemon=True).start()
         _kernel_http()
         os._exit(0)
-    _end_with_input()
+    _end_with_input(interface)
     _say("ready")
     server.run()
 
@@ -209,6 +221,7 @@ def capas(interface: str, offload: bool) -> None:
     with RealDriver() as driver:
         host = driver.host("bench", config)
         driver.attach(host, device, addresses=(f"{CAPAS[0]}/24", f"{CAPAS[1]}/64"))
+        host.add_route("default", via=OWN["tun"][0])
         loop = new_event_loop(driver)
         with use_host(host):
             if os.environ.get("CAPAS_BENCH_PROFILE"):
@@ -245,12 +258,13 @@ def _say(word: str) -> None:
     sys.stdout.flush()
 
 
-def _end_with_input() -> None:
-    """End this process when its standard input does."""
+def _end_with_input(interface: str = "") -> None:
+    """End this process when its standard input does; a line "on" or "off" is for the offloads."""
 
     def wait() -> None:
-        while os.read(0, 4096):
-            pass
+        while line := os.read(0, 4096):
+            set_offloads(interface, line.decode().strip())
+            _say("done")
         os._exit(0)
 
     threading.Thread(target=wait, daemon=True).start()

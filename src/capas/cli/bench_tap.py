@@ -2,31 +2,88 @@
 """``capas bench tap``: capas over TUN against the kernel over veth, the same peer for both.
 
 The peer is the kernel with one load generator (`capas.cli.bench_load`), the server once the
-kernel's sockets in another namespace, once a host of ours with the servers of ``capas up``.
-Congestion control is CUBIC on all ends.
+kernel's sockets in another namespace, once a host of ours with the servers of ``capas up``, once
+the Python rival, if it is installed.  Congestion control is CUBIC on all ends.  Without offloads:
+frames of 1,500 bytes on both.  Impaired: the load generator sits behind a bad cable
+(`capas.cli.bench_cable`), the same for both.
 """
 
 import os
 import statistics
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
 
 from capas.cli import bench_lab as lab
 from capas.cli.bench_report import Report, Row, interleaved
+from capas.cli.bench_server import CAPAS, KERNEL
 
 _GBIT: Final = 8e-9
-#: key, name, kind, family index, unit, scale
-_ROWS: Final = (
-    ("bulk_in", "bulk in, IPv4", "in", 0, "Gbit/s", _GBIT),
-    ("bulk_out", "bulk out, IPv4", "out", 0, "Gbit/s", _GBIT),
-    ("bulk_in_6", "bulk in, IPv6", "in", 1, "Gbit/s", _GBIT),
-    ("bulk_out_6", "bulk out, IPv6", "out", 1, "Gbit/s", _GBIT),
-    ("round_trips", "1-byte round trips", "rtt", 0, "/s", 1.0),
-    ("crr_1", "connect-request-close, 1 client", "crr1", 0, "/s", 1.0),
-    ("crr_32", "connect-request-close, 32 clients", "crr32", 0, "/s", 1.0),
-    ("http", "HTTP, uvicorn and starlette", "http", 0, "/s", 1.0),
+_IMPAIRED: Final = 8  # times as long as other samples: a loss is rare
+
+
+class _Kind(NamedTuple):
+    """What is measured, and how it is shown."""
+
+    key: str
+    name: str
+    kind: str  # of `bench_load`
+    family: int = 0  # index into the addresses of a server
+    unit: str = "Gbit/s"
+    scale: float = _GBIT
+
+
+_CLEAN: Final = (
+    _Kind("bulk_in", "bulk in, IPv4", "in"),
+    _Kind("bulk_out", "bulk out, IPv4", "out"),
+    _Kind("bulk_in_6", "bulk in, IPv6", "in", 1),
+    _Kind("bulk_out_6", "bulk out, IPv6", "out", 1),
+    _Kind("round_trips", "1-byte round trips", "rtt", 0, "/s", 1.0),
+    _Kind("crr_1", "connect-request-close, 1 client", "crr1", 0, "/s", 1.0),
+    _Kind("crr_32", "connect-request-close, 32 clients", "crr32", 0, "/s", 1.0),
+    _Kind("http", "HTTP, uvicorn and starlette", "http", 0, "/s", 1.0),
 )
+_PLAIN: Final = (
+    _Kind("plain_in", "bulk in, no offloads", "in"),
+    _Kind("plain_out", "bulk out, no offloads", "out"),
+)
+_BAD: Final = (
+    _Kind("impaired_in", "bulk in, 20 ms, 0.1 % lost", "in", 0, "Mbit/s", 8e-6),
+    _Kind("impaired_out", "bulk out, 20 ms, 0.1 % lost", "out", 0, "Mbit/s", 8e-6),
+)
+KEYS: Final = tuple(one.key for one in (*_CLEAN, *_PLAIN, *_BAD))
+
+Take = Callable[[str, str, float], float]  # kind, host, seconds
+
+
+@dataclass(slots=True)
+class _Session:
+    """What all rows of one run share."""
+
+    report: Report
+    runs: int
+    seconds: float
+    only: frozenset[str]
+    progress: Callable[[str], None]
+
+    def wants(self, kinds: tuple[_Kind, ...]) -> list[_Kind]:
+        """Those of ``kinds`` that were asked for."""
+        return [one for one in kinds if not self.only or one.key in self.only]
+
+    def row(self, what: _Kind, take: Take, hosts: dict[str, tuple[str, ...]]) -> None:
+        """Measure ``what`` by turns on all ``hosts`` (addresses of each family, by name)."""
+        samples = interleaved(
+            self.runs,
+            {
+                name: partial(take, what.kind, addresses[what.family], self.seconds)
+                for name, addresses in hosts.items()
+                if what.family < len(addresses)
+            },
+            lambda text: self.progress(f"{what.name}: {text}"),
+        )
+        ours = samples.pop("capas")
+        self.report.rows.append(Row(what.name, what.unit, ours, samples, what.key, what.scale))
 
 
 def measure(
@@ -37,50 +94,24 @@ def measure(
     if pinned:
         lab.pin()
     report = Report("tap", "capas over TUN, the kernel over veth", "kernel")
-    with lab.kernel_server() as kernel:
-        with lab.capas_server() as ours:
-            for key, name, kind, family, unit, scale in _ROWS:
-                if only and key not in only:
-                    continue
-                samples = interleaved(
-                    runs,
-                    {
-                        "capas": partial(lab.sample, kind, ours[family], seconds),
-                        "kernel": partial(lab.sample, kind, kernel[family], seconds),
-                    },
-                    lambda text, name=name: progress(f"{name}: {text}"),  # type: ignore[misc]
-                )
-                report.rows.append(Row(name, unit, samples.pop("capas"), samples, key, scale))
-        if not only or "plain" in only:
-            _plain(report, kernel, runs, seconds, progress)
+    session = _Session(report, runs, seconds, only, progress)
+    both: dict[str, tuple[str, ...]] = {"capas": CAPAS, "kernel": KERNEL}
+    with lab.kernel_server() as server:
+        with lab.capas_server():
+            for what in session.wants(_CLEAN):
+                session.row(what, lab.sample, both)
+            if bad := session.wants(_BAD):
+                session.seconds *= _IMPAIRED
+                with lab.bad_cable() as take:
+                    for what in bad:
+                        session.row(what, take, both)
+                session.seconds = seconds
+        if plain := session.wants(_PLAIN):
+            with lab.without_offloads(server) as comparable, lab.capas_server(offload=False):
+                for what in plain:
+                    session.row(what, lab.sample, both if comparable else {"capas": CAPAS})
     _notes(report, pinned)
     return report
-
-
-def _plain(
-    report: Report,
-    kernel: tuple[str, str],
-    runs: int,
-    seconds: float,
-    progress: Callable[[str], None],
-) -> None:
-    """Frames of 1,500 bytes, no offloads, on both."""
-    comparable = lab.set_veth_offloads(False)
-    with lab.capas_server(offload=False) as ours:
-        for key, name, kind in (
-            ("plain_in", "bulk in, no offloads", "in"),
-            ("plain_out", "bulk out, no offloads", "out"),
-        ):
-            measures = {"capas": partial(lab.sample, kind, ours[0], seconds)}
-            if comparable:
-                measures["kernel"] = partial(lab.sample, kind, kernel[0], seconds)
-            samples = interleaved(
-                runs,
-                measures,
-                lambda text, name=name: progress(f"{name}: {text}"),  # type: ignore[misc]
-            )
-            report.rows.append(Row(name, "Gbit/s", samples.pop("capas"), samples, key, _GBIT))
-    lab.set_veth_offloads(True)
 
 
 def _notes(report: Report, pinned: bool) -> None:
