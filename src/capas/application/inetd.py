@@ -41,9 +41,9 @@ def chargen_line(number: int) -> bytes:
 #: One turn of the pattern: 95 lines, 7030 bytes.
 PATTERN: Final = b"".join(chargen_line(n) for n in range(_COUNT))
 
-#: What one write of chargen takes: about a super-frame, a whole number of patterns.
-_BLOCK: Final = PATTERN * 9
-_BLOCKS: Final = 8  # writes per turn of the loop
+#: What one write of chargen takes: some super-frames, a whole number of patterns.
+_BLOCK: Final = PATTERN * 36
+_BLOCKS: Final = 2  # writes per turn of the loop
 
 # Names are written out, not by strftime, which follows the locale.
 _DAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")

@@ -34,8 +34,8 @@ class Frame:
     ``data``        the whole frame, contiguous (Ethernet header included where the medium has one)
     ``body``        TCP payload that follows ``data`` and is apart from it, in pieces: of a *train*,
                     many segments under one header, which may be longer than an IP packet can be.
-                    Its IP length covers the headers alone.  Empty for all other frames; only
-                    between an interface and a device that says so (`LinkCaps.train`,
+                    Received, its IP length covers the headers alone.  Empty for all other
+                    frames; only between an interface and a device that says so (`LinkCaps.train`,
                     `Interface.takes_trains`), so nobody else need know.
     ``time``        ns, when it arrived or left
     ``csum``        CSUM_NONE | CSUM_PARTIAL | CSUM_VALID
@@ -85,6 +85,12 @@ class Frame:
         for piece in self.body:
             size += len(piece)
         return size
+
+    def joined(self) -> "Frame":
+        """The same frame in one piece."""
+        if not self.body:
+            return self
+        return self.with_data(b"".join((self.data, *self.body)))
 
     def with_data(self, data: bytes) -> "Frame":
         """The same facts about other bytes of the same layout (a forwarded header, say)."""

@@ -86,7 +86,7 @@ class ImpairedLink(Link):
         seed: int = 0,
     ) -> None:
         self.device = device
-        self.caps = device.caps
+        self.caps = device.caps.without_trains()
         self.bare = device.caps.medium is not Medium.ETHERNET
         self.clock = ManualClock()
         self._time = time

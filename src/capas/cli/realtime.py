@@ -157,7 +157,7 @@ class _Plug(Link):
     """A device as the cable of a switch's port: what comes by it comes now."""
 
     def __init__(self, driver: PacedDriver, device: Device) -> None:
-        self.caps = device.caps
+        self.caps = device.caps.without_trains()
         self.sink = None
         self._driver = driver
         self._outlet = Outlet(device)

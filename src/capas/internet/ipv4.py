@@ -220,13 +220,12 @@ class Ipv4:
                 )
                 payload = b"".join(pieces)
                 return send_fragments4(self, route, head + options, payload, offload, mtu, now)
-        elif length > 65_535:
+        elif length > 65_535 + interface.caps.train:
             shared.counters.add("ipv4.too_long")
             return False
         word = 0x4000 if df else 0
-        head = _pack(
-            0x40 | header_length >> 2, tos, length, ident, word, ttl, protocol, 0, src, dst
-        )
+        total = length if length <= 65_535 else 0  # a train's parts get lengths of their own
+        head = _pack(0x40 | header_length >> 2, tos, total, ident, word, ttl, protocol, 0, src, dst)
         if options:
             head += options
         value = int.from_bytes(head, "big")

@@ -177,11 +177,12 @@ class Ipv6:
                 head = _pack(6 << 28 | tos << 20 | flow_label, 0, 0, ttl, src, dst)
                 whole = b"".join(pieces)
                 return send_fragments6(self, route, head, protocol, whole, offload, mtu, now)
-        elif payload > 65_535:
+        elif payload > 65_535 + interface.caps.train:
             shared.counters.add("ipv6.too_long")
             return False
         first = HOP_BY_HOP if extra else protocol
-        head = _pack(6 << 28 | tos << 20 | flow_label, payload, first, ttl, src, dst)
+        total = payload if payload <= 65_535 else 0  # a train's parts get lengths of their own
+        head = _pack(6 << 28 | tos << 20 | flow_label, total, first, ttl, src, dst)
         if extra:
             head += hop_by_hop
         if offload is not None:

@@ -12,13 +12,13 @@ neighbour before the link.  Bytes received are untrusted; nothing here raises fo
 from collections import deque
 from collections.abc import Callable
 from struct import Struct
-from typing import Final, Protocol, final
+from typing import Final, final
 
 from capas.base.checksum import Buffer
 from capas.base.clock import Scheduler
 from capas.base.config import HostConfig
 from capas.base.events import Counters, Tracer
-from capas.base.frame import CSUM_PARTIAL, Frame, Offload
+from capas.base.frame import CSUM_PARTIAL, GSO_UDP_L4, Frame, Offload
 from capas.base.rng import Rng
 from capas.link import offload as software
 from capas.link.arp import ArpLayer
@@ -30,7 +30,9 @@ from capas.link.parts import (
     TENTATIVE,
     Groups,
     InterfaceAddress,
+    NetworkHandler,
     Stats,
+    Tap,
 )
 from capas.wire.address import (
     BROADCAST4,
@@ -51,20 +53,6 @@ __all__ = [
 ]
 
 _ETHERNET: Final = Struct("!6s6xH")
-
-
-class NetworkHandler(Protocol):
-    """A network layer (or ARP), registered by EtherType."""
-
-    def receive(self, interface: "Interface", frame: Frame, l3: int, now: int) -> None:
-        """A packet starts at ``frame.data[l3]``."""
-
-
-class Tap(Protocol):
-    """Sees every frame of an interface, as tcpdump does: super-frames before they are split."""
-
-    def captured(self, interface: "Interface", frame: Frame, outgoing: bool, now: int) -> None:
-        """A frame came in or goes out."""
 
 
 @final
@@ -261,7 +249,7 @@ class Interface:
         the family of ``next_hop``.
         """
         if not self.ethernet:
-            return self._emit(b"".join(pieces), 0, offload, now)
+            return self._emit(pieces, 0, offload, now)
         table = self.neighbors4 if len(next_hop) == 4 else self.neighbors6
         entry = table.table.get(next_hop)
         if entry is not None:
@@ -275,9 +263,9 @@ class Interface:
             if not header:
                 entry = table.resolve(next_hop, now)
         if header:
-            return self._emit(b"".join((header, *pieces)), HEADER, offload, now)
+            return self._emit((header, *pieces), HEADER, offload, now)
         if not self.up:
-            return self._emit(b"", 0, None, now)
+            return self._emit((), 0, None, now)
         assert entry is not None
         table.wait(entry, Pending(b"".join(pieces), offload))
         table.header(entry, now)  # asks, if nobody has; after the packet is there to be looked at
@@ -286,9 +274,9 @@ class Interface:
     def send_to_mac(self, mac: bytes, ethertype: int, pieces: tuple[Buffer, ...], now: int) -> bool:
         """Send to a MAC address that is known otherwise (ARP and ND messages, echo of a source)."""
         if not self.ethernet:
-            return self._emit(b"".join(pieces), 0, None, now)
+            return self._emit(pieces, 0, None, now)
         header = mac + self.mac + ethertype.to_bytes(2, "big")
-        return self._emit(b"".join((header, *pieces)), HEADER, None, now)
+        return self._emit((header, *pieces), HEADER, None, now)
 
     def _group_header(self, next_hop: bytes, ethertype: int) -> bytes:
         """The header to a multicast or broadcast address, b"" for a unicast one."""
@@ -310,21 +298,31 @@ class Interface:
                 return True
         return False
 
-    def _emit(self, data: bytes, l3: int, offload: Offload | None, now: int) -> bool:
+    def _emit(self, pieces: tuple[Buffer, ...], l3: int, offload: Offload | None, now: int) -> bool:
         """Make the frame, show it to the taps, give the link what it can take."""
         if offload is None:
-            frame = Frame(data, now)
-        else:
-            frame = Frame(
-                data,
-                now,
-                CSUM_PARTIAL,
-                offload.csum_start + l3,
-                offload.csum_offset,
-                offload.gso_type,
-                offload.gso_size,
-            )
-        return self.transmit(frame, l3, now)
+            return self.transmit(Frame(b"".join(pieces), now), l3, now)
+        gso_type, gso_size = offload.gso_type, offload.gso_size
+        train = 0
+        if self.caps.train and gso_type in self.caps.gso_types and gso_type != GSO_UDP_L4:
+            train = 3 if l3 else 2  # pieces of headers: link, IP, TCP
+        data = b"".join(pieces[:train] if train else pieces)
+        start, offset = offload.csum_start + l3, offload.csum_offset
+        frame = Frame(data, now, CSUM_PARTIAL, start, offset, gso_type, gso_size)
+        if not train or len(pieces) <= train:
+            return self.transmit(frame, l3, now)
+        frame.body = pieces[train:]
+        parts = software.cut(frame, l3, self.caps.gso_max)
+        accepted = True
+        for part in parts:
+            if self.taps or self.queue or not self.up:
+                accepted = self.transmit(part.joined(), l3, now) and accepted
+            elif not self.link.transmit(part):
+                accepted = self._wait(part, now) and accepted
+            else:
+                self.stats.tx_frames += 1
+                self.stats.tx_bytes += len(part)
+        return accepted
 
     def transmit(self, frame: Frame, l3: int, now: int) -> bool:
         """Send a whole frame whose network header starts at ``l3``; False if it was dropped."""
@@ -338,14 +336,14 @@ class Interface:
             caps = self.caps
             gso_type = frame.gso_type & 0x7F
             if gso_type and (gso_type not in caps.gso_types or len(frame.data) - l3 > caps.gso_max):
-                return self._split(frame, l3, now)
+                return self._split(frame.joined(), l3, now)
             if not caps.csum:
                 frame = software.complete(frame)
         if self.queue or not self.link.transmit(frame):
             return self._wait(frame, now)
         stats = self.stats
         stats.tx_frames += 1
-        stats.tx_bytes += len(frame.data)
+        stats.tx_bytes += len(frame) if frame.body else len(frame.data)
         return True
 
     def _split(self, frame: Frame, l3: int, now: int) -> bool:
@@ -379,13 +377,13 @@ class Interface:
                 return
             queue.popleft()
             stats.tx_frames += 1
-            stats.tx_bytes += len(frame.data)
+            stats.tx_bytes += len(frame)
 
     # -- neighbours -------------------------------------------------------------------------------
 
     def _released(self, header: bytes, packets: list[Pending], now: int) -> None:
         for pending in packets:
-            self._emit(header + pending.packet, HEADER, pending.offload, now)
+            self._emit((header + pending.packet,), HEADER, pending.offload, now)
 
     def _lost(self, packets: list[Pending], now: int) -> None:
         """Nobody answered: the network layer reports each packet (RFC 4861 §7.2.2)."""

@@ -34,9 +34,12 @@ class LinkCaps:
     ``csum``       True: it accepts CSUM_PARTIAL frames (finishes or declares the checksum)
     ``gso_types``  tuple of GSO_* it accepts as super-frames; empty: none
     ``gso_max``    largest IP packet of a super-frame, bytes
+    ``train``      bytes TCP may send at once, which the interface cuts into super-frames, their
+                   payload apart (`Frame.body`); on a link without super-frames into segments; 0: as
+                   much as fits one frame
     """
 
-    __slots__ = ("csum", "gso_max", "gso_types", "medium", "mtu")
+    __slots__ = ("csum", "gso_max", "gso_types", "medium", "mtu", "train")
 
     def __init__(
         self,
@@ -45,12 +48,18 @@ class LinkCaps:
         csum: bool = False,
         gso_types: tuple[int, ...] = (),
         gso_max: int = GSO_MAX_BYTES,
+        train: int = 0,
     ) -> None:
         self.mtu: int = mtu
         self.medium: Medium = medium
         self.csum: bool = csum
         self.gso_types: tuple[int, ...] = gso_types
         self.gso_max: int = gso_max if gso_types else mtu
+        self.train: int = train
+
+    def without_trains(self) -> "LinkCaps":
+        """The same for a link that looks into frames."""
+        return LinkCaps(self.mtu, self.medium, self.csum, self.gso_types, self.gso_max)
 
 
 ALL_GSO: Final = (GSO_TCPV4, GSO_TCPV6, GSO_UDP_L4)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Offload work in software: split and complete; the only such code (merging is in `train`).
+"""Offload work in software: split, cut and complete; the only such code (merging is in `train`).
 
 A super-frame is one IP packet of up to 64 KB with one transport header and ``gso_size`` bytes of
 payload per wire segment.  `split` makes those segments as the kernel's GSO does (RFC 9293 §3.7 for
@@ -10,9 +10,9 @@ Budget: no loop over bytes; each payload byte is copied once and summed at most 
 """
 
 from struct import Struct
-from typing import Final
+from typing import Final, final
 
-from capas.base.checksum import ones_sum
+from capas.base.checksum import Buffer, ones_sum
 from capas.base.frame import (
     CSUM_NONE,
     CSUM_PARTIAL,
@@ -110,55 +110,134 @@ def _segments(frame: Frame, l3: int, l4: int, start: int, size: int, finish: boo
     data = frame.data
     end = len(data)
     view = memoryview(data)
-    header = bytearray(view[:start])
-    is_udp = frame.gso_type & 0x7F == GSO_UDP_L4
-    is_v4 = data[l3] >> 4 == 4
-    field = l4 + (6 if is_udp else 16)
-    # The pseudo-header's sum without a length; from the field if that holds it, because the field
-    # knows the final destination of a routing header.
-    if frame.csum == CSUM_PARTIAL:
-        pseudo = _H.unpack_from(data, field)[0] + 2 * 65535 - (end - l4)
-    else:
-        pseudo = _pseudo(data, l3, l4, l4)
-    ident = ip_sum = seq = flags = 0
-    if is_v4:
-        ident = _H.unpack_from(data, l3 + 4)[0]
-        _HH.pack_into(header, l3 + 2, 0, 0)
-        _H.pack_into(header, l3 + 10, 0)
-        ip_sum = ones_sum(header[l3 : l3 + (data[l3] & 0x0F) * 4])
-    if not is_udp:
-        seq = _I.unpack_from(data, l4 + 4)[0]
-        flags = data[l4 + 13]
+    header = _Header(frame, l3, l4, start, end, size)
+    octets, field = header.octets, header.field
     csum = CSUM_PARTIAL if not finish else CSUM_VALID if frame.csum == CSUM_VALID else CSUM_NONE
     csum_start, csum_offset = (0, 0) if finish else (l4, field - l4)
-    each = frame.gso_size or size
+    each = header.each
     segments: list[Frame] = []
     for at in range(start, end, size):
         payload = view[at : at + size]
-        n = len(payload)
-        length = start - l4 + n
-        if is_v4:
-            total = start - l3 + n
-            _HH.pack_into(header, l3 + 2, total, ident)
-            _H.pack_into(header, l3 + 10, ((ip_sum + total + ident) % 65535 or 0xFFFF) ^ 0xFFFF)
-            ident = (ident + -(-n // each)) & 0xFFFF
-        else:
-            _H.pack_into(header, l3 + 4, start - l3 - 40 + n)
-        if is_udp:
-            _H.pack_into(header, l4 + 4, length)
-        else:
-            _I.pack_into(header, l4 + 4, seq)
-            seq = (seq + n) & _M32
-            header[l4 + 13] = flags if at + size >= end else flags & ~_LAST_ONLY
-            flags &= ~_CWR
-        check = (pseudo + length) % 65535 or 0xFFFF
+        check = header.stamp(len(payload), at + size >= end)
         if finish:
-            _H.pack_into(header, field, 0)
-            check = ones_sum(payload, ones_sum(header[l4:start]) + check) ^ 0xFFFF
-            if check == 0 and is_udp:
+            _H.pack_into(octets, field, 0)
+            check = ones_sum(payload, ones_sum(octets[l4:]) + check) ^ 0xFFFF
+            if check == 0 and header.is_udp:
                 check = 0xFFFF
-        _H.pack_into(header, field, check)
-        packet = b"".join((header, payload))
-        gso = (frame.gso_type, each) if n > each else (0, 0)
+            _H.pack_into(octets, field, check)
+        packet = b"".join((octets, payload))
+        gso = (frame.gso_type, each) if len(payload) > each else (0, 0)
         segments.append(Frame(packet, frame.time, csum, csum_start, csum_offset, *gso, frame.mark))
     return segments
+
+
+def cut(frame: Frame, l3: int, most: int) -> list[Frame]:
+    """The super-frames, IP packets of up to ``most`` bytes, of a train that is to be sent."""
+    start = len(frame.data)
+    end = len(frame)
+    if end - l3 <= most:
+        return [frame]
+    l4, gso = frame.csum_start, frame.gso_size
+    size = (most - (start - l3)) // gso * gso
+    header = _Header(frame, l3, l4, start, end, size)
+    octets = header.octets
+    frames: list[Frame] = []
+    pieces: list[Buffer] = []
+    have = 0  # bytes in `pieces`
+    left = end - start  # bytes not yet in a frame
+    for piece in frame.body:
+        view = memoryview(piece)
+        at = 0
+        length = len(view)
+        while at < length:
+            take = min(length - at, size - have)
+            pieces.append(view[at : at + take])
+            at += take
+            have += take
+            if have < size and have < left:
+                continue
+            header.stamp(have, have == left)
+            kind = frame.gso_type if have > gso else 0
+            part = Frame(bytes(octets), frame.time, CSUM_PARTIAL, l4, 16, kind, gso if kind else 0)
+            part.body = tuple(pieces)
+            frames.append(part)
+            pieces = []
+            left -= have
+            have = 0
+    return frames
+
+
+@final
+class _Header:
+    """The headers of a super-frame, made those of one part of it after the other.
+
+    ``octets``  the headers; ``field``: where the checksum is; ``each``: payload of a wire segment
+    """
+
+    __slots__ = (
+        "each",
+        "field",
+        "flags",
+        "ident",
+        "ip_sum",
+        "is_udp",
+        "is_v4",
+        "l3",
+        "l4",
+        "octets",
+        "pseudo",
+        "seq",
+    )
+
+    def __init__(self, frame: Frame, l3: int, l4: int, start: int, end: int, size: int) -> None:
+        data = frame.data
+        self.each: int = frame.gso_size or size
+        self.l3: int = l3
+        self.l4: int = l4
+        self.octets: bytearray = bytearray(memoryview(data)[:start])
+        self.is_udp: bool = frame.gso_type & 0x7F == GSO_UDP_L4
+        self.is_v4: bool = data[l3] >> 4 == 4
+        self.field: int = l4 + (6 if self.is_udp else 16)
+        # The pseudo-header's sum without a length; from the field if that holds it, because the
+        # field knows the final destination of a routing header.
+        if frame.csum == CSUM_PARTIAL:
+            self.pseudo: int = (_H.unpack_from(data, self.field)[0] - (end - l4)) % 65535
+        else:
+            self.pseudo = _pseudo(data, l3, l4, l4)
+        self.ident: int = 0
+        self.ip_sum: int = 0
+        self.seq: int = 0
+        self.flags: int = 0
+        if self.is_v4:
+            self.ident = _H.unpack_from(data, l3 + 4)[0]
+            _HH.pack_into(self.octets, l3 + 2, 0, 0)
+            _H.pack_into(self.octets, l3 + 10, 0)
+            self.ip_sum = ones_sum(self.octets[l3 : l3 + (data[l3] & 0x0F) * 4])
+        if not self.is_udp:
+            self.seq = _I.unpack_from(data, l4 + 4)[0]
+            self.flags = data[l4 + 13]
+
+    def stamp(self, n: int, last: bool) -> int:
+        """Make them those of the next ``n`` bytes; the sum of the pseudo-header, also put in."""
+        octets, l3, l4 = self.octets, self.l3, self.l4
+        start = len(octets)
+        if self.is_v4:
+            total = start - l3 + n
+            ident = self.ident
+            _HH.pack_into(octets, l3 + 2, total, ident)
+            check = ((self.ip_sum + total + ident) % 65535 or 0xFFFF) ^ 0xFFFF
+            _H.pack_into(octets, l3 + 10, check)
+            self.ident = (ident + -(-n // self.each)) & 0xFFFF
+        else:
+            _H.pack_into(octets, l3 + 4, start - l3 - 40 + n)
+        if self.is_udp:
+            _H.pack_into(octets, l4 + 4, start - l4 + n)
+        else:
+            seq, flags = self.seq, self.flags
+            _I.pack_into(octets, l4 + 4, seq)
+            self.seq = (seq + n) & _M32
+            octets[l4 + 13] = flags if last else flags & ~_LAST_ONLY
+            self.flags = flags & ~_CWR
+        check = (self.pseudo + start - l4 + n) % 65535 or 0xFFFF
+        _H.pack_into(octets, self.field, check)
+        return check

@@ -6,10 +6,14 @@ RFC 3810 joined on this link.
 """
 
 from collections.abc import Callable
-from typing import Final, final
+from typing import TYPE_CHECKING, Final, Protocol, final
 
 from capas.base.clock import NEVER
+from capas.base.frame import Frame
 from capas.wire.address import ALL_NODES6, ALL_SYSTEMS4, Prefix, multicast_mac
+
+if TYPE_CHECKING:
+    from capas.link.interface import Interface
 
 TENTATIVE: Final = 0  # duplicate detection is not over (RFC 4862 §5.4, RFC 5227 §2.1)
 PREFERRED: Final = 1
@@ -109,3 +113,17 @@ class Stats:
         self.rx_bytes: int = 0
         self.tx_frames: int = 0
         self.tx_bytes: int = 0
+
+
+class NetworkHandler(Protocol):
+    """A network layer (or ARP), registered by EtherType."""
+
+    def receive(self, interface: "Interface", frame: Frame, l3: int, now: int) -> None:
+        """A packet starts at ``frame.data[l3]``."""
+
+
+class Tap(Protocol):
+    """Sees every frame of an interface, as tcpdump does: super-frames before they are split."""
+
+    def captured(self, interface: "Interface", frame: Frame, outgoing: bool, now: int) -> None:
+        """A frame came in or goes out."""

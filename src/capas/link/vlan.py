@@ -24,10 +24,7 @@ class VlanLink(Link):
             raise ValueError(f"VLAN {vlan}, priority {priority}: give 1 to 4094, 0 to 7")
         if vlan in parent.vlans:
             raise ValueError(f"{parent.name} already has VLAN {vlan}")
-        caps = parent.caps
-        self.caps: LinkCaps = LinkCaps(
-            caps.mtu, Medium.ETHERNET, caps.csum, caps.gso_types, caps.gso_max
-        )
+        self.caps: LinkCaps = parent.caps.without_trains()
         self.sink: FrameSink | None = None
         self.parent: Interface = parent
         self.tag: bytes = TYPE_VLAN.to_bytes(2, "big") + (priority << 13 | vlan).to_bytes(2, "big")

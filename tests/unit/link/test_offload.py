@@ -16,7 +16,7 @@ from capas.base.frame import (
     GSO_UDP_L4,
     Frame,
 )
-from capas.link.offload import complete, split, transport_offset
+from capas.link.offload import complete, cut, split, transport_offset
 
 BOTH = pytest.mark.parametrize("v6", [False, True])
 
@@ -162,6 +162,39 @@ def test_splitting_keeps_every_byte_and_every_sum(
     skip = len(frame.data) - len(payload)
     assert b"".join(s.data[skip:] for s in whole) == payload
     assert all(len(s.data) - skip == size for s in whole[:-1])
+
+
+# -- cut ------------------------------------------------------------------------------------------
+
+
+@BOTH
+@given(
+    sizes=st.lists(st.integers(1, 70_000), min_size=1, max_size=6),
+    gso=st.integers(500, 1448),
+    flags=st.sampled_from([0x10, 0x18, 0x19, 0x90]),
+)
+def test_a_train_is_cut_into_what_one_whole_frame_would_split_into(
+    v6: bool, sizes: list[int], gso: int, flags: int
+) -> None:
+    pieces = tuple(bytes([n]) * size for n, size in enumerate(sizes, 1))
+    payload = b"".join(pieces)
+    whole = tcp(payload[:1], v6=v6, gso=gso, flags=flags)
+    head = whole.data[:-1]
+    l4 = whole.csum_start
+    # the length in the pseudo-header's sum is that of the whole train
+    check = (struct.unpack_from("!H", head, l4 + 16)[0] - 1 + len(payload)) % 65535
+    train = Frame(head[: l4 + 16] + struct.pack("!H", check) + head[l4 + 18 :], 7)
+    train.csum, train.csum_start, train.csum_offset = CSUM_PARTIAL, l4, 16
+    train.gso_type, train.gso_size, train.body = whole.gso_type, gso, pieces
+    parts = cut(train, 14, 65_536)
+    if len(train) - 14 > 65_536:
+        assert all(len(part) - 14 <= 65_535 for part in parts)
+        assert len(parts) == -(-len(payload) // ((65_536 - len(head) + 14) // gso * gso))
+    got = [s for part in parts for s in split(part.joined(), 14, finish=True)]
+    if len(parts) == 1:
+        return  # its IP length was right before
+    assert [s.data for s in got] == [s.data for s in split(train.joined(), 14, finish=True)]
+    assert all(intact(s.data) for s in got)
 
 
 # -- complete -------------------------------------------------------------------------------------

@@ -30,7 +30,7 @@ class Path:
     ``local`` ``remote``  packed addresses; ``key``: demultiplexing key of arriving segments
     ``mtu``       path MTU in bytes of IP packet; ``probed_mtu``: a lower one found by black-hole
                   detection, 0: none
-    ``gso_max``   largest TCP header + payload of a super-frame, 0: the link takes none
+    ``gso_max``   largest TCP header + payload sent at once, 0: one segment
     ``tos`` ``ttl``  of outgoing packets; ttl 0: the host's default
     ``interface_index``  bound device or scope of a link-local address, 0: any
     """
@@ -98,9 +98,9 @@ class Path:
         if self.probed_mtu and self.probed_mtu < self.mtu:
             self.mtu = self.probed_mtu
         caps = route.interface.caps
-        self.gso_max = caps.gso_max - self.ip_header if self.gso_type in caps.gso_types else 0
-        if self.gso_max > 65_535 - self.ip_header:
-            self.gso_max = 65_535 - self.ip_header
+        self.gso_max = caps.train
+        if not caps.train and self.gso_type in caps.gso_types:
+            self.gso_max = min(caps.gso_max, MAX_PACKET) - self.ip_header
         return True
 
     def stale(self) -> bool:
@@ -153,6 +153,8 @@ class Path:
             return False
         header_length = TCP_HEADER + len(options)
         total = self.pseudo + header_length + length
+        if length > MAX_PACKET:  # a train: its parts get sums of their own
+            total %= 0xFFFF
         header = _pack(
             self.local_port,
             self.remote_port,
