@@ -120,3 +120,21 @@ def test_udhcpc_gets_an_address_from_us(lab: Lab, tmp_path: Path, impaired: list
     client.wait(60)
     up.stop()
     assert "dhcpd.ack" not in up.text() and "dhcpd.request" in up.text()
+
+
+def test_the_kernel_takes_an_address_from_our_advertisements(lab: Lab, tmp_path: Path) -> None:
+    lab.run("ip", "tuntap", "add", "dev", "capas0", "mode", "tap")
+    lab.run("sysctl", "-qw", "net.ipv6.conf.capas0.accept_ra=2")
+    up = lab.up(
+        tmp_path, "--address", "fd55::1/64", "--serve", "ra=lifetime=600", "--serve", "echo"
+    )
+    deadline = time.monotonic() + 60
+    while (
+        "fd55:" not in lab.run("ip", "-6", "address", "show", "dev", "capas0", "-tentative").stdout
+    ):
+        assert time.monotonic() < deadline, "no address in 60 s"
+        time.sleep(0.1)
+    assert "default via fe80::" in lab.run("ip", "-6", "route").stdout
+    assert lab.run("nc", "-N", "-w", "30", "fd55::1", "7", input="hello\n").stdout == "hello\n"
+    assert up.stop() == 0
+    assert "default" not in lab.run("ip", "-6", "route").stdout  # it said goodbye

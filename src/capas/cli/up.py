@@ -14,7 +14,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from capas.application import dhcp_server, inetd, iperf, iperf_ends, mail, names, web
+from capas.application import advertise, dhcp_server, inetd, iperf, iperf_ends, mail, names, web
 from capas.application.services import WELL_KNOWN
 from capas.application.serving import Service
 from capas.cli.control import ControlServer
@@ -37,6 +37,7 @@ SERVICES: Final = {
     "smtp": (mail.PORT, "MAILDIR"),
     "dns": (53, "HOSTSFILE"),
     "dhcp": (67, "FIRST-LAST[,router=A][,dns=A][,lease=S][,MAC=A]"),
+    "ra": (0, "[dns=A6][,domain=D][,mtu=N][,lifetime=S]"),
     "iperf": (iperf.PORT, ""),
     **{name: (port, "") for name, port in inetd.PORTS.items()},
 }
@@ -74,13 +75,16 @@ class ServeType(ParamType):
             if not (digits.isascii() and digits.isdigit() and 0 < int(digits) <= 65535):
                 self.fail(f"{value!r}: a port is a number from 1 to 65535", param, ctx)
             port = int(digits)
-        if wants and not path:
+        if wants and not path and not wants.startswith("["):
             self.fail(f"{value!r}: say {name}:{port}={wants}", param, ctx)
         if equals and not wants:
             self.fail(f"{value!r}: {name} needs nothing after a =", param, ctx)
-        if name == "dhcp":
+        if name in ("dhcp", "ra"):
             try:
-                dhcp_server.Pool.parse(path)
+                if name == "dhcp":
+                    dhcp_server.Pool.parse(path)
+                else:
+                    advertise.configuration(path, router=False)
             except ConfigurationError as error:
                 self.fail(str(error), param, ctx)
         if name in ("http", "dns", "smtp"):
@@ -111,8 +115,8 @@ class ServeType(ParamType):
     multiple=True,
     metavar="SERVICE",
     help="http:80=DIR, smtp:25=MAILDIR, dns:53=HOSTSFILE, dhcp=FIRST-LAST[,router=A][,dns=A]"
-    "[,lease=S][,domain=D][,mtu=N][,MAC=A], iperf:5201, echo:7, discard:9, daytime:13 or"
-    " chargen:19; once for each.",
+    "[,lease=S][,domain=D][,mtu=N][,MAC=A], ra[=dns=A6] (router advertisements),"
+    " iperf:5201, echo:7, discard:9, daytime:13 or chargen:19; once for each.",
 )
 @click.option(
     "--ready-file", metavar="FILE", help="Made when everything serves; removed at the end."
@@ -205,6 +209,8 @@ async def start(wanted: Serve) -> Service:
             )
         if wanted.name == "dhcp":
             return await dhcp_server.start(wanted.path, wanted.port)
+        if wanted.name == "ra":
+            return await advertise.start(wanted.path)
         if wanted.name == "iperf":
             return await iperf_ends.start(wanted.port)
         if wanted.name == "dns":
@@ -258,7 +264,8 @@ def _announce(station: Station, serve: tuple[Serve, ...], console: Console) -> N
     )
     for wanted in serve:
         where = f" from {wanted.path}" if wanted.path else ""
-        console.print(f"  serving {wanted.name} on port {WELL_KNOWN.label(wanted.port)}{where}")
+        port = f" on port {WELL_KNOWN.label(wanted.port)}" if wanted.port else ""
+        console.print(f"  serving {wanted.name}{port}{where}")
     if not serve:
         console.print("  serving nothing; it answers ping")
     console.print("Ctrl-C ends it.")
