@@ -57,12 +57,11 @@ class FastOpen:
     ``experimental``  in the experimental form
     ``size``          bytes of data our SYN carries (client)
     ``requested``     our SYN carried the option or data without a cookie
-    ``data_end``      end of the data that went with the SYN and had to be sent again
     ``repeated``      our SYN had to be sent again
     ``early``         a child accepted before the handshake was over (server)
     """
 
-    __slots__ = ("cookie", "data_end", "early", "experimental", "repeated", "requested", "size")
+    __slots__ = ("cookie", "early", "experimental", "repeated", "requested", "size")
 
     def __init__(self) -> None:
         self.cookie: bytes | None = None
@@ -70,7 +69,6 @@ class FastOpen:
         self.size: int = 0
         self.requested: bool = False
         self.repeated: bool = False
-        self.data_end: int = 0
         self.early: bool = False
 
 
@@ -172,7 +170,7 @@ class FastOpenHost:
             if len(self.servers) > _ENTRIES:
                 self.servers.popitem(last=False)
         known.mss = c.neg.peer_mss
-        if seg.cookie:
+        if seg.cookie and fast.cookie is not None:  # one that was not asked for is not kept
             known.cookie = seg.cookie
             known.experimental = seg.cookie_experimental
         elif self.config.tcp_manners == "freebsd":

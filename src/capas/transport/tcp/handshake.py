@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from capas.base.clock import MS, SECOND
 from capas.base.seq import M32
-from capas.transport.tcp import manners
+from capas.transport.tcp import manners, recovery
 from capas.transport.tcp import timers as tt
 from capas.wire import tcp_options
 from capas.wire.tcp import ACK, CWR, ECE, SYN, Segment
@@ -85,7 +85,7 @@ def send_syn(c: "TcpConnection", now: int) -> None:
     mss = c.life.advmss = advertised_mss(c)
     fast = c.fast
     cookie, experimental, size = None, False, 0
-    if fast is not None and (passive or not c.recovery.timeouts):
+    if fast is not None and (passive or not (c.recovery.timeouts or fast.repeated)):
         cookie, experimental, size = fast.cookie, fast.experimental, fast.size
     elif fast is not None:
         fast.repeated = True  # without option and data: they may be why it was lost
@@ -152,6 +152,16 @@ def take_syn(c: "TcpConnection", seg: Segment, now: int) -> None:
     c.cc.cwnd = window
 
 
+def repeat_plain_syn(c: "TcpConnection", now: int) -> None:
+    """Our SYN with data was too big for the path: at once again, without (RFC 7413 §4.2.1)."""
+    first = c.board.first()
+    if first is not None and c.fast is not None:
+        c.board.retransmitted(first, now)
+        c.fast.repeated = True
+        c.counters.add("tcp.syn_retransmitted")
+        send_syn(c, now)
+
+
 def syn_acknowledged(c: "TcpConnection", seg: Segment, now: int) -> None:
     """Our SYN is acknowledged: the first round-trip sample, the timer off.
 
@@ -181,15 +191,13 @@ def syn_acknowledged(c: "TcpConnection", seg: Segment, now: int) -> None:
 
 
 def fast_open_answered(c: "TcpConnection", seg: Segment) -> None:
-    """Data of our SYN that was not taken is sent again as if it were new (RFC 7413 §4.2.1)."""
+    """Data of our SYN that was not taken is sent again at once (RFC 7413 §4.2.1)."""
     tx = c.tx
     complete = tx.snd_una == tx.snd_nxt
     c.env.fastopen.answered(c, seg, complete)
     if not complete:
-        c.board.rewind(tx.snd_una)
-        if c.fast is not None:
-            c.fast.data_end = tx.snd_nxt
-        tx.snd_nxt = tx.snd_una
+        c.board.mark_all_lost()
+        recovery.repair_only(c)
         c.counters.add("tcp.fastopen_data_ignored")
     elif c.fast is not None and c.fast.size:
         c.life.syn_data_acked = True

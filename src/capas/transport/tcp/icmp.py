@@ -64,6 +64,8 @@ def _too_big(c: "TcpConnection", now: int) -> None:
     before = c.tx.mss
     handshake.update_mss(c, now)
     if c.state in (SYN_SENT, SYN_RECEIVED):
+        if c.state == SYN_SENT and c.fast is not None and c.fast.size and not c.fast.repeated:
+            handshake.repeat_plain_syn(c, now)
         return
     if c.tx.mss < before:
         c.board.outcome.reset()

@@ -313,7 +313,7 @@ def _send_run(c: "TcpConnection", n: int, last: bool, flight: int, now: int) -> 
             end += 1
     elif n > tx.mss:
         flags = PSH  # as Linux, so that the receiver passes a super-frame up at once
-    if n % tx.mss and (c.fast is None or end > c.fast.data_end):
+    if n % tx.mss:
         tx.small_end = end
     c.board.sent(seq, end, now, flight)
     transmit(c, seq, n, flags, now)

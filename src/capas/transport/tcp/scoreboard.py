@@ -102,15 +102,6 @@ class Scoreboard:
             )
         )
 
-    def rewind(self, seq: int) -> None:
-        """What was sent from ``seq`` on was never taken: it counts as unsent (RFC 7413 §4.2)."""
-        records = self._records
-        while len(records) > self._head and records[-1].seq >= seq:
-            records.pop()
-        if len(records) > self._head:
-            records[-1].end = min(records[-1].end, seq)
-        self.transmissions.clear()
-
     def retransmitted(self, record: Record, now: int) -> None:
         """``record`` left once more."""
         if not record.flags & RETRANS:
