@@ -7,6 +7,7 @@ runner resumes it whenever the stack has moved.  It returns its result or raises
 
 import errno
 import socket
+import sys
 from collections.abc import Callable, Generator
 from typing import Final
 
@@ -361,8 +362,11 @@ class Calls:
         if isinstance(name, Word) and name.name == "TCP_INQ":
             file.inq = bool(values.option_value(value))
             return 0
-        number = values.integer(name)
-        file.description.set_option(values.integer(level), number, values.option_value(value))
+        wanted = values.option_value(value)
+        size = values.integer(call.arguments[4]) if len(call.arguments) > 4 else 4
+        if isinstance(wanted, int) and size < 4:
+            wanted = (wanted & 0xFFFFFFFF).to_bytes(4, sys.byteorder)[: max(size, 0)]
+        file.description.set_option(values.integer(level), values.integer(name), wanted)
         return 0
         yield NEVER
 

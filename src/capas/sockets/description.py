@@ -170,6 +170,9 @@ class Description(ABC):
     def set_option(self, level: int, number: int, value: int | bytes) -> None:
         """setsockopt(2)."""
         option = options.find(level, number, self.kind)
+        is_int = option.kind in (options.BOOL, options.INT, options.BUFFER)
+        if is_int and not isinstance(value, int) and len(value) < 4 and level != options.IP:
+            raise fail(errno.EINVAL)  # only IP takes a byte for an int
         if option.kind == options.SPECIAL:
             self.set_special(option.name, value)
         else:

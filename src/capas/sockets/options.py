@@ -43,7 +43,10 @@ BOTH: Final = 3
 
 
 class Option(NamedTuple):
-    """One option.  ``low``, ``high`` bound INT; ``types`` says for which kinds of socket."""
+    """One option.
+
+    ``low``, ``high`` bound INT (``zero``: 0 is good besides); ``types``: for which kinds of socket.
+    """
 
     name: str
     kind: int = BOOL
@@ -51,6 +54,7 @@ class Option(NamedTuple):
     low: int = 0
     high: int = 0x7FFFFFFF
     types: int = BOTH
+    zero: bool = False
 
 
 TABLE: Final[dict[tuple[int, int], Option]] = {}
@@ -137,13 +141,13 @@ for _constant, _linux, _option in (
 
 for _constant, _linux, _option in (
     ("TCP_NODELAY", 1, Option("nodelay", types=STREAM)),
-    ("TCP_MAXSEG", 2, Option("maxseg", INT, 536, 0, 32767, STREAM)),
+    ("TCP_MAXSEG", 2, Option("maxseg", INT, 536, 88, 32767, STREAM, zero=True)),
     ("TCP_CORK", 3, Option("cork", types=STREAM)),
     ("TCP_KEEPIDLE", 4, Option("keepidle", INT, 7200, 1, 32767, STREAM)),
     ("TCP_KEEPINTVL", 5, Option("keepintvl", INT, 75, 1, 32767, STREAM)),
     ("TCP_KEEPCNT", 6, Option("keepcnt", INT, 9, 1, 127, STREAM)),
     ("TCP_SYNCNT", 7, Option("syncnt", INT, 6, 1, 127, STREAM)),
-    ("TCP_LINGER2", 8, Option("linger2", INT, 60, -1, types=STREAM)),
+    ("TCP_LINGER2", 8, Option("linger2", INT, 60, -(1 << 31), types=STREAM)),
     ("TCP_DEFER_ACCEPT", 9, Option("defer_accept", INT, types=STREAM)),
     ("TCP_WINDOW_CLAMP", 10, Option("window_clamp", INT, types=STREAM)),
     ("TCP_INFO", 11, Option("info", SPECIAL, types=STREAM)),
@@ -215,7 +219,7 @@ class Settings:
                 kept = 1 if kept else 0
             elif kind == BUFFER:
                 kept = max(2304, min(max(0, kept), 1 << 29) * 2)  # SOCK_MIN_RCVBUF; doubled
-            elif not option.low <= kept <= option.high:
+            elif not option.low <= kept <= option.high and (kept or not option.zero):
                 raise fail(errno.EINVAL)
         self.values[option.name] = kept
         return kept

@@ -331,6 +331,9 @@ class StreamDescription(Description):
         if name == "v6only" and self.binding is not None:
             raise fail(errno.EINVAL)
         fastopen.check_option(self, name)
+        if name in ("tos", "tclass") and self.host.config.tcp_manners != "freebsd":
+            value = max(value, 0) & ~3  # the ECN field is TCP's own (Linux, RFC 3168 §6.1)
+            self.settings.values[name] = value
         if self.connection is not None:
             apply_connection(self.connection, name, value, self.now())
             self.kick()

@@ -321,6 +321,9 @@ def test_options_with_their_meaning_on_linux(world: World) -> None:
             assert one.getsockopt(all_, std.SO_RCVBUF) == 20000
             one.setsockopt(all_, std.SO_LINGER, struct.pack("@ii", 1, 5))
             assert one.getsockopt(all_, std.SO_LINGER, 8) == struct.pack("@ii", 1, 5)
+            one.setsockopt(tcp, std.TCP_MAXSEG, 0)
+            one.setsockopt(std.IPPROTO_IP, std.IP_TOS, b"\xbb")  # the ECN bits are TCP's
+            assert one.getsockopt(std.IPPROTO_IP, std.IP_TOS) == 0xB8
             one.setsockopt(tcp, std.TCP_CONGESTION, b"reno")
             assert one.getsockopt(tcp, std.TCP_CONGESTION, 16).rstrip(b"\0") == b"reno"
             info = one.getsockopt(tcp, std.TCP_INFO, 256)
@@ -329,6 +332,8 @@ def test_options_with_their_meaning_on_linux(world: World) -> None:
                 (tcp, std.TCP_CONGESTION, b"none", errno.ENOENT),
                 (tcp, 999, 1, errno.ENOPROTOOPT),
                 (tcp, std.TCP_KEEPIDLE, 0, errno.EINVAL),
+                (tcp, std.TCP_MAXSEG, 87, errno.EINVAL),
+                (tcp, std.TCP_NODELAY, b"\1", errno.EINVAL),
                 (all_, std.SO_TYPE, 1, errno.ENOPROTOOPT),
                 (all_, std.SO_BINDTODEVICE, b"wlan7\0", errno.ENODEV),
                 (std.IPPROTO_IP, std.IP_TTL, 0, errno.EINVAL),
