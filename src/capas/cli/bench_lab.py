@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import IO, ClassVar, Final
 
+from capas.cli import bench_pytcp
 from capas.cli.bench_cable import NEAR
 from capas.cli.bench_server import (
     CHARGEN,
@@ -29,6 +30,7 @@ from capas.errors import DeviceError
 
 _VETH: Final = ("bench0", "bench1")
 _TUN: Final = "benchtun"
+_PYTCP: Final = "tunbench"  # pmd-pytcp knows a TUN device by its name
 _CABLE: Final = ("benchnear", "benchfar")
 PORTS: Final = {
     "in": DISCARD,
@@ -143,6 +145,19 @@ def capas_server(offload: bool = True) -> Iterator[None]:
     try:
         server.expect("ready")
         configure(_TUN, OWN["tun"])
+        yield
+    finally:
+        server.close()
+
+
+@contextlib.contextmanager
+def pytcp_server() -> Iterator[None]:
+    """The Python rival's server, at `PYTCP`, behind a TUN device."""
+    server = Server(_PYTCP, module="bench_pytcp")
+    try:
+        server.expect("ready")
+        ip("addr", "add", f"{bench_pytcp.OWN}/24", "dev", _PYTCP)
+        ip("link", "set", _PYTCP, "up")
         yield
     finally:
         server.close()

@@ -8,6 +8,7 @@ frames of 1,500 bytes on both.  Impaired: the load generator sits behind a bad c
 (`capas.cli.bench_cable`), the same for both.
 """
 
+import contextlib
 import os
 import statistics
 from collections.abc import Callable
@@ -16,11 +17,13 @@ from functools import partial
 from typing import Final, NamedTuple
 
 from capas.cli import bench_lab as lab
+from capas.cli.bench_probe import installed
+from capas.cli.bench_pytcp import PYTCP
 from capas.cli.bench_report import Report, Row, interleaved
 from capas.cli.bench_server import CAPAS, KERNEL
 
 _GBIT: Final = 8e-9
-_IMPAIRED: Final = 8  # times as long as other samples: a loss is rare
+_IMPAIRED: Final = 12  # times as long as other samples: a loss is rare
 
 
 class _Kind(NamedTuple):
@@ -97,9 +100,14 @@ def measure(
     session = _Session(report, runs, seconds, only, progress)
     both: dict[str, tuple[str, ...]] = {"capas": CAPAS, "kernel": KERNEL}
     with lab.kernel_server() as server:
-        with lab.capas_server():
-            for what in session.wants(_CLEAN):
-                session.row(what, lab.sample, both)
+        with lab.capas_server(), contextlib.ExitStack() as extra:
+            every = dict(both)
+            if clean := session.wants(_CLEAN):
+                for name in installed(["pmd-pytcp"], report.notes):
+                    extra.enter_context(lab.pytcp_server())
+                    every[name] = PYTCP
+            for what in clean:
+                session.row(what, lab.sample, both if what.kind == "http" else every)
             if bad := session.wants(_BAD):
                 session.seconds *= _IMPAIRED
                 with lab.bad_cable() as take:
