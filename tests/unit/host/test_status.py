@@ -22,7 +22,9 @@ def test_every_table_is_plain_data_and_tells_the_truth() -> None:
         tables[host.name] = {name: table(host, world.now) for name, table in status.TABLES.items()}
 
     async def main() -> None:
-        listening = await capas.spawn(server, asyncio.start_server(lambda r, w: None, port=80))
+        held: list[object] = []  # or the connection would be collected, and closed
+        serving = asyncio.start_server(lambda *ends: held.append(ends), port=80)
+        listening = await capas.spawn(server, serving)
         _, writer = await asyncio.open_connection("server", 80, family=2)
         writer.write(bytes(5000))
         await asyncio.sleep(1)
