@@ -94,7 +94,9 @@ PACKET = bytes([0x45, 0, 0, 60]) + bytes(5) + bytes([17]) + bytes(50)
 def test_facts_survive_a_good_cable(medium: Medium) -> None:
     bench = Bench(medium)
     facts = Frame(PACKET, 0, CSUM_PARTIAL, 20, 6, 0, 0, 3)
-    assert bench.link.caps is bench.device.caps
+    caps, device = bench.link.caps, bench.device.caps
+    assert (caps.mtu, caps.medium, caps.csum) == (device.mtu, device.medium, device.csum)
+    assert (caps.gso_types, caps.gso_max, caps.train) == (device.gso_types, device.gso_max, 0)
     for got in (bench.out(facts), bench.come(facts)):
         (frame,) = got
         assert frame.data == PACKET
