@@ -183,6 +183,7 @@ PREFIX = "0 socket(..., SOCK_STREAM, IPPROTO_TCP) = 3\n"
         ("+0 ioctl(3, EPOLLIN, [1]) = 0", "ioctl"),
         ("+0 %{ assert tcpi_no_such_name == 1 }%", "tcp_info"),
         ("+0 `reboot; true`", "reboot"),
+        ("+0 > ipv4 1.2.3.4 > 5.6.7.8: . 1:1(0)", "line 2: packets of, or inside, ipv4"),
     ],
 )
 def test_what_has_no_counterpart_is_named(tmp_path: Path, line: str, word: str) -> None:

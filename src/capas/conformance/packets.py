@@ -16,7 +16,7 @@ from capas.conformance.ast import (
     TcpPacket,
     UdpPacket,
 )
-from capas.conformance.errors import ScriptError
+from capas.conformance.errors import NotApplicable, ScriptError
 from capas.conformance.parser import Cursor
 
 _ECN: Final = {"noecn": 0, "ect1": 1, "ect0": 2, "ce": 3, "ect01": 4}
@@ -37,7 +37,8 @@ def parse_packet(cursor: Cursor) -> Packet:
     if cursor.is_word("udp"):
         return Packet(inbound, ip, _udp(cursor, ports))
     if cursor.is_word("ipv4", "ipv6", "gre", "GREv0", "mpls", "encap", "sctp", "udplite"):
-        raise cursor.bad(f"no packets of {cursor.token.text} here", cursor.token)
+        name, line = cursor.token.text, cursor.token.line
+        raise NotApplicable(f"line {line}: packets of, or inside, {name}")
     return Packet(inbound, ip, _tcp(cursor, inbound, ports))
 
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from capas.conformance import ast
-from capas.conformance.errors import ScriptError
+from capas.conformance.errors import NotApplicable, ScriptError
 from capas.conformance.parser import parse
 
 
@@ -172,7 +172,6 @@ def test_definitions_replace_words() -> None:
         ("0 < S 0:0(0) <...>", 1, 14, "outbound"),
         ("0 < S ...(0)", 1, 7, "needs a sequence number"),
         ("0 > S 0:0(0) <sack 1:2 3:4 5:6 7:8, TS val 1 ecr 2>", 1, 14, "40 bytes"),
-        ("0 > ipv4 1.2.3.4 > 5.6.7.8: . 1:1(0)", 1, 5, "no packets of ipv4"),
         ("0 > [blue] . 1:1(0)", 1, 6, "noecn"),
         ("0 `unfinished", 1, 3, "unterminated"),
         ('0 f("x) = 0', 1, 5, "unterminated"),
@@ -207,5 +206,7 @@ def test_nothing_but_a_script_error_is_raised(text: str) -> None:
     except ScriptError as error:
         assert error.line >= 1
         assert error.column >= 1
+    except NotApplicable:
+        pass
     else:
         assert script.events
