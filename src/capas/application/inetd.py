@@ -43,7 +43,7 @@ PATTERN: Final = b"".join(chargen_line(n) for n in range(_COUNT))
 
 #: What one write of chargen takes: some super-frames, a whole number of patterns.
 _BLOCK: Final = PATTERN * 36
-_BLOCKS: Final = 2  # writes per turn of the loop
+_BLOCKS: Final = 4  # writes per turn of the loop
 
 # Names are written out, not by strftime, which follows the locale.
 _DAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")

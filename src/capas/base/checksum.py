@@ -5,13 +5,16 @@ Sums are taken as big integers: 2**16 is 1 modulo 65535, so a number's residue m
 ones'-complement sum of its 16-bit words.  A residue of 0 stands for both zeros of ones' complement;
 `fold` keeps a non-zero sum non-zero (0xFFFF), as adding words with end-around carry does.
 
-Budget: 0.2 us for 20 bytes, 2-6 us for 1,460 bytes, about 50 us for 64 KB (CPython 3.11).
+Budget: 0.2 us for 20 bytes, 2-3 us for 1,460 bytes, about 50 us for 64 KB (CPython 3.11).
 """
 
 from typing import Final
 
 Buffer = bytes | bytearray | memoryview
 
+_LOW_720: Final = (1 << 5760) - 1  # the low 720 bytes of a number
+_LOW_360: Final = (1 << 2880) - 1
+_LOW_180: Final = (1 << 1440) - 1
 _CHUNK: Final = 1024  # bytes; big-int division is quadratic, so long data goes piecewise
 
 
@@ -26,6 +29,10 @@ def ones_sum(data: Buffer, start: int = 0) -> int:
         value = int.from_bytes(data, "big")
         if n & 1:
             value <<= 8
+        if n > 1000:  # the same residue, of a number an eighth as long: half the time of a division
+            value = (value >> 5760) + (value & _LOW_720)
+            value = (value >> 2880) + (value & _LOW_360)
+            value = (value >> 1440) + (value & _LOW_180)
         total += value
     else:
         view = memoryview(data)

@@ -313,16 +313,10 @@ class Interface:
             return self.transmit(frame, l3, now)
         frame.body = pieces[train:]
         parts = software.cut(frame, l3, self.caps.gso_max)
-        accepted = True
-        for part in parts:
-            if self.taps or self.queue or not self.up:
-                accepted = self.transmit(part.joined(), l3, now) and accepted
-            elif not self.link.transmit(part):
-                accepted = self._wait(part, now) and accepted
-            else:
-                self.stats.tx_frames += 1
-                self.stats.tx_bytes += len(part)
-        return accepted
+        if not self.taps and self.up:
+            return self._pass(parts, now)
+        accepted = [self.transmit(part.joined(), l3, now) for part in parts]
+        return all(accepted)
 
     def transmit(self, frame: Frame, l3: int, now: int) -> bool:
         """Send a whole frame whose network header starts at ``l3``; False if it was dropped."""
@@ -348,10 +342,18 @@ class Interface:
 
     def _split(self, frame: Frame, l3: int, now: int) -> bool:
         """Software segmentation for a link that cannot; False if a segment found no room."""
-        csum = self.caps.csum
+        return self._pass(software.split(frame, l3, 0, not self.caps.csum), now)
+
+    def _pass(self, frames: list[Frame], now: int) -> bool:
+        """Frames the link can take, one after the other; False if one found no room."""
+        link, stats = self.link, self.stats
         accepted = True
-        for segment in software.split(frame, l3, 0, not csum):
-            accepted = self._wait(segment, now) and accepted
+        for frame in frames:
+            if self.queue or not link.transmit(frame):
+                accepted = self._wait(frame, now) and accepted
+            else:
+                stats.tx_frames += 1
+                stats.tx_bytes += len(frame)
         return accepted
 
     def _wait(self, frame: Frame, now: int) -> bool:

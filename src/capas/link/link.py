@@ -59,6 +59,8 @@ class LinkCaps:
 
     def without_trains(self) -> "LinkCaps":
         """The same for a link that looks into frames."""
+        if not self.train:
+            return self
         return LinkCaps(self.mtu, self.medium, self.csum, self.gso_types, self.gso_max)
 
 

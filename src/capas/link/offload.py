@@ -6,7 +6,8 @@ payload per wire segment.  `split` makes those segments as the kernel's GSO does
 the flags, RFC 6864 §4 for the IPv4 ID), `complete` finishes a CSUM_PARTIAL checksum.
 
 Budget: no loop over bytes; each payload byte is copied once and summed at most once.  Splitting
-64 KB into 45 segments takes about 40 us, with checksums 110 us (CPython 3.11).
+64 KB into 45 segments takes about 110 us, with checksums 200 us; cutting a train 3 us for each
+super-frame (CPython 3.11).
 """
 
 from struct import Struct
@@ -118,10 +119,9 @@ def _segments(frame: Frame, l3: int, l4: int, start: int, size: int, finish: boo
     segments: list[Frame] = []
     for at in range(start, end, size):
         payload = view[at : at + size]
-        check = header.stamp(len(payload), at + size >= end)
+        pseudo = header.stamp(len(payload), at + size >= end)
         if finish:
-            _H.pack_into(octets, field, 0)
-            check = ones_sum(payload, ones_sum(octets[l4:]) + check) ^ 0xFFFF
+            check = ones_sum(payload, pseudo + header.sum) ^ 0xFFFF
             if check == 0 and header.is_udp:
                 check = 0xFFFF
             _H.pack_into(octets, field, check)
@@ -172,9 +172,11 @@ class _Header:
     """The headers of a super-frame, made those of one part of it after the other.
 
     ``octets``  the headers; ``field``: where the checksum is; ``each``: payload of a wire segment
+    ``sum``     of the transport header, its checksum field taken as zero
     """
 
     __slots__ = (
+        "_constant",
         "each",
         "field",
         "flags",
@@ -187,6 +189,7 @@ class _Header:
         "octets",
         "pseudo",
         "seq",
+        "sum",
     )
 
     def __init__(self, frame: Frame, l3: int, l4: int, start: int, end: int, size: int) -> None:
@@ -213,9 +216,16 @@ class _Header:
             _HH.pack_into(self.octets, l3 + 2, 0, 0)
             _H.pack_into(self.octets, l3 + 10, 0)
             self.ip_sum = ones_sum(self.octets[l3 : l3 + (data[l3] & 0x0F) * 4])
+        _H.pack_into(self.octets, self.field, 0)
+        self.sum: int = 0
         if not self.is_udp:
             self.seq = _I.unpack_from(data, l4 + 4)[0]
             self.flags = data[l4 + 13]
+            _I.pack_into(self.octets, l4 + 4, 0)
+            self.octets[l4 + 13] = 0
+        else:
+            _H.pack_into(self.octets, l4 + 4, 0)
+        self._constant: int = ones_sum(self.octets[l4:])
 
     def stamp(self, n: int, last: bool) -> int:
         """Make them those of the next ``n`` bytes; the sum of the pseudo-header, also put in."""
@@ -230,14 +240,19 @@ class _Header:
             self.ident = (ident + -(-n // self.each)) & 0xFFFF
         else:
             _H.pack_into(octets, l3 + 4, start - l3 - 40 + n)
+        length = start - l4 + n
         if self.is_udp:
-            _H.pack_into(octets, l4 + 4, start - l4 + n)
+            _H.pack_into(octets, l4 + 4, length)
+            self.sum = self._constant + length
         else:
             seq, flags = self.seq, self.flags
             _I.pack_into(octets, l4 + 4, seq)
             self.seq = (seq + n) & _M32
-            octets[l4 + 13] = flags if last else flags & ~_LAST_ONLY
             self.flags = flags & ~_CWR
-        check = (self.pseudo + start - l4 + n) % 65535 or 0xFFFF
+            if not last:
+                flags &= ~_LAST_ONLY
+            octets[l4 + 13] = flags
+            self.sum = self._constant + seq + flags  # 2**16 is 1 modulo 65535
+        check = (self.pseudo + length) % 65535 or 0xFFFF
         _H.pack_into(octets, self.field, check)
         return check

@@ -29,7 +29,7 @@ from capas.errors import DeviceError
 from capas.link.link import GSO_MAX_BYTES, LinkCaps, Medium
 from capas.real.device import Device
 from capas.real.gather import READ_MAX, Facts, Gatherer
-from capas.real.netdev import get_mtu, set_mtu, try_up
+from capas.real.netdev import get_mtu, set_mtu, try_queue_length, try_up
 
 try:
     import fcntl
@@ -57,6 +57,9 @@ TUN_F_USO4: Final = 0x20
 TUN_F_USO6: Final = 0x40
 
 _TRAIN: Final = 512 << 10  # bytes TCP sends at once: eight super-frames, a quarter of a cache
+#: Frames that may wait for us without super-frames: a whole receive window (tcp_rmem[2]).  The
+#: kernel's 500 overflow silently when its TCP trusts the window.
+_QUEUE: Final = 4500
 VNET_NEEDS_CSUM: Final = 1  # VIRTIO_NET_HDR_F_NEEDS_CSUM
 VNET_DATA_VALID: Final = 2  # VIRTIO_NET_HDR_F_DATA_VALID
 NAME_MAX: Final = 15  # IFNAMSIZ - 1
@@ -242,6 +245,8 @@ def _open(name: str, kind: int, offload: bool, header: int, mtu: int, up: bool) 
             set_mtu(name, mtu)
         elif not mtu:
             mtu = get_mtu(name)
+        if not vnet:
+            try_queue_length(name, _QUEUE)
         if up:
             try_up(name)
     except BaseException:

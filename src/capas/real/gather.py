@@ -22,7 +22,7 @@ from capas.base.frame import CSUM_NONE, Frame
 from capas.link.train import Train
 
 READ_MAX: Final = 65_536 + 64  # bytes: an IP packet of 64 KB, Ethernet with a VLAN tag
-_BUFFER: Final = 512 << 10  # bytes of payload in one train: a quarter of a core's cache
+_BUFFER: Final = 1 << 20  # bytes of payload in one train: half of a core's cache
 _PIN: Final = 4  # a view pins at most so many times its length
 _POOL: Final = 4  # buffers kept for coming trains
 _FRAMES: Final = 64  # of one train

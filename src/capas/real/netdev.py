@@ -5,6 +5,7 @@ These are what ``ip link`` and ``ip addr`` do, for interfaces of the current net
 Reading needs no rights; changing needs CAP_NET_ADMIN.
 """
 
+import contextlib
 import os
 import socket
 import struct
@@ -23,6 +24,7 @@ SIOCGIFFLAGS: Final = 0x8913
 SIOCSIFFLAGS: Final = 0x8914
 SIOCGIFMTU: Final = 0x8921
 SIOCSIFMTU: Final = 0x8922
+SIOCSIFTXQLEN: Final = 0x8943
 IFF_UP: Final = 0x0001
 
 # linux/netlink.h, linux/rtnetlink.h, linux/if_addr.h
@@ -103,6 +105,12 @@ def try_up(name: str) -> bool:
     except OSError:
         return is_up(name)
     return True
+
+
+def try_queue_length(name: str, frames: int) -> None:
+    """Let so many frames wait for whoever reads the device, if we may change it."""
+    with contextlib.suppress(OSError), _ControlSocket() as control:
+        control.call(SIOCSIFTXQLEN, _ifreq(name, struct.pack("i", frames)))
 
 
 def add_kernel_address(name: str, address: bytes, length: int) -> None:

@@ -17,7 +17,7 @@ from capas.real.device import Device
 
 _READ: Final = selectors.EVENT_READ
 _BOTH: Final = selectors.EVENT_READ | selectors.EVENT_WRITE
-_TRAIN: Final = 32  # frames that a train counts for
+_TRAIN: Final = 64  # frames that a train counts for: a turn, or it is answered out of a cold cache
 _POLL: Final = 0.002  # s, between looks at a loop's selector that has no descriptor
 
 
