@@ -24,6 +24,7 @@ from capas.testing.sweep import Outcome, Tell, Work, chunks
 MARK: Final = "\x1ecapas "  # begins the plugin's lines among what else is printed
 GRACE: Final = 5.0  # seconds in which an interrupted process ends by itself
 _WRONG_USAGE: Final = 4  # pytest's exit code
+_WORKER: Final = "PYTEST_XDIST_WORKER"  # inherited where a sweep is itself started by a test
 _KEPT: Final = 12  # lines of what pytest said
 
 
@@ -76,6 +77,7 @@ class Chunk:
         process = self._process = subprocess.Popen(
             command,
             cwd=work.root,
+            env={name: word for name, word in os.environ.items() if name != _WORKER},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
