@@ -181,7 +181,8 @@ class LoopSelector(selectors.BaseSelector):
         """Let the network run until something is ready; (key, events) pairs."""
         driver = self.driver
         now = driver.now()
-        if self._woken or (timeout is not None and timeout <= 0) or self._is_ready():
+        hot = self._hot
+        if self._woken or (timeout is not None and timeout <= 0) or (hot and self._is_ready()):
             deadline = now
         elif timeout is None:
             deadline = NEVER
@@ -192,12 +193,13 @@ class LoopSelector(selectors.BaseSelector):
         found: list[tuple[selectors.SelectorKey, int]] = []
         if self._genuine and self._look_at_genuine():
             found.extend(self.real.select(0))
-        for fd, entry in tuple(self._hot.items()):
-            events = entry.events()
-            if events:
-                found.append((entry.key, events))
-            else:
-                self._hot.pop(fd, None)
+        if hot:
+            for fd, entry in tuple(hot.items()):
+                events = entry.events()
+                if events:
+                    found.append((entry.key, events))
+                else:
+                    hot.pop(fd, None)
         return found
 
     def _is_ready(self) -> bool:

@@ -151,11 +151,12 @@ class StreamTransport(transports._FlowControlMixin):
                 size = len(room)
                 if not size:
                     raise RuntimeError("get_buffer() returned an empty buffer")
+            dirty = connection.dirty
             with self._driver.lock:
                 data = connection.receive(size, self._driver.now())
             if data is None:
                 return
-            if connection.dirty:
+            if connection.dirty and not dirty:  # else somebody has kicked already
                 self._driver.kick(self._host)
             if not data:
                 call = "eof_received"
@@ -201,10 +202,11 @@ class StreamTransport(transports._FlowControlMixin):
 
     def _send(self, data: bytes | memoryview) -> int:
         """How much of ``data`` the connection took."""
-        driver = self._driver
+        driver, connection = self._driver, self._connection
+        dirty = connection.dirty
         with driver.lock:
-            taken = self._connection.send(data, driver.now())
-        if taken:
+            taken = connection.send(data, driver.now())
+        if taken and not dirty:
             driver.kick(self._host)
         return taken
 
@@ -252,8 +254,6 @@ class StreamTransport(transports._FlowControlMixin):
         self._eof_written = True
         if not self._buffered:
             self._socket().shutdown(SHUT_WR)
-
-    # -- reading ----------------------------------------------------------------------------------
 
     def _set_reading(self) -> None:
         self._reading = not (self._closing or self._paused or self._eof_read) and self._begun
