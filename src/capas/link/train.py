@@ -108,7 +108,10 @@ class Train:
         self._is_v4 = is_v4 = head[l3] == 0x45
         self._l4 = l4 = l3 + 20 if is_v4 else l3 + 40
         end = len(head)
-        if end < l4 + 20 or not self._plain(head, end + n):
+        if end < l4 + 20:  # IPv6 behind IPv4: so long, if with timestamps
+            self.wanted = l4 + 20 + _TIMESTAMPS
+            return False
+        if not self._plain(head, end + n):
             return False
         offset = head[l4 + 12] >> 4 << 2
         if n:
