@@ -145,6 +145,7 @@ class CapasEventLoop(asyncio.SelectorEventLoop):
             if connection is None:
                 return
             if listening.proto == std.IPPROTO_TCP:
+                connection.options = connection.options.copy()
                 connection.options.nodelay = True  # as asyncio
             try:
                 protocol = factory()

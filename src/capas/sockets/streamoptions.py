@@ -11,7 +11,6 @@ from capas.transport.tcp import states
 from capas.transport.tcp import timers as tt
 from capas.transport.tcp.connection import TcpConnection
 from capas.transport.tcp.listener import TcpListener
-from capas.transport.tcp.options import UserOptions
 
 #: option -> what one unit of it is inside (ns), for attributes of `UserOptions`
 _TIMES: Final = {
@@ -41,7 +40,7 @@ def apply_connection(connection: TcpConnection, name: str, value: int, now: int)
         connection.path.tos = max(value, 0)
     elif name in ("ttl", "hops"):
         connection.path.ttl = max(value, 0)
-    elif set_user_option(connection.options, name, value):
+    elif set_user_option(connection, name, value):
         if name in ("nodelay", "cork"):
             if name == "nodelay" and value:
                 connection.tx.push_now = True  # even what TCP_CORK holds (man 7 tcp)
@@ -69,11 +68,12 @@ def apply_listener(listener: TcpListener, name: str, value: int) -> None:
     elif name == "fastopen_no_cookie":
         listener.fastopen_no_cookie = bool(value)
     else:
-        set_user_option(listener.options, name, value)
+        set_user_option(listener, name, value)
 
 
-def set_user_option(settings: UserOptions, name: str, value: int) -> bool:
+def set_user_option(owner: TcpConnection | TcpListener, name: str, value: int) -> bool:
     """Write an option in the units of `UserOptions`; False if it is none of TCP's."""
+    settings = owner.options.copy()  # others may share the one it has
     if name in _FLAGS:
         setattr(settings, _FLAGS[name], bool(value))
     elif name in _TIMES:
@@ -90,4 +90,5 @@ def set_user_option(settings: UserOptions, name: str, value: int) -> bool:
         settings.linger = value * SECOND if value >= 0 else -1
     else:
         return False
+    owner.options = settings
     return True

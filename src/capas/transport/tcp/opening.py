@@ -109,7 +109,7 @@ def _child(
         iss = layer.secrets.iss(way.key, now)
     c = TcpConnection(layer.env, way, iss, layer.secrets.ts_offset(way.key), now)
     c.listener = listener
-    c.options.copy_from(listener.options)
+    c.options = listener.options
     if listener.congestion:
         c.set_congestion(listener.congestion)
     if listener.receive_buffer:

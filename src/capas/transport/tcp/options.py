@@ -13,6 +13,8 @@ from capas.base.config import HostConfig
 class UserOptions:
     """Socket options of one connection (Linux's names in lower case, without the prefix).
 
+    The connections of a listener share its options: who changes one changes a `copy`.
+
     ``nodelay`` ``cork``    TCP_NODELAY, TCP_CORK
     ``quickack``            TCP_QUICKACK: -1 the stack decides, 0 delay, 1 at once
     ``keepalive`` ``keepidle`` ``keepintvl`` ``keepcnt``  SO_KEEPALIVE and its ns and count
@@ -67,23 +69,12 @@ class UserOptions:
         self.notsent_lowat: int = config.tcp_notsent_lowat
         self.oobinline: bool = False
 
-    def copy_from(self, other: "UserOptions") -> None:
-        """Inherit a listener's settings."""
-        self.nodelay = other.nodelay
-        self.no_options = other.no_options
-        self.connect_timeout = other.connect_timeout
-        self.cork = other.cork
-        self.quickack = other.quickack
-        self.keepalive = other.keepalive
-        self.keepidle = other.keepidle
-        self.keepintvl = other.keepintvl
-        self.keepcnt = other.keepcnt
-        self.user_timeout = other.user_timeout
-        self.linger = other.linger
-        self.linger2 = other.linger2
-        self.maxseg = other.maxseg
-        self.notsent_lowat = other.notsent_lowat
-        self.oobinline = other.oobinline
+    def copy(self) -> "UserOptions":
+        """Another with the same settings, to be changed before it takes the place of this one."""
+        other = UserOptions.__new__(UserOptions)
+        for name in self.__slots__:
+            setattr(other, name, getattr(self, name))
+        return other
 
 
 @final
