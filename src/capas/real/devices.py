@@ -105,10 +105,8 @@ class TunTap(Device):
 
     def read(self, now: int) -> Frame | None:
         """One frame or super-frame with the facts the kernel told about it."""
-        frame = self._gatherer.ahead
-        if frame is not None:
-            self._gatherer.ahead = None
-            return frame
+        if self._gatherer.ahead():
+            return self._gatherer.take_ahead(now)
         try:
             size = os.readv(self._fd, (self._into,))
         except (BlockingIOError, InterruptedError):
@@ -134,7 +132,7 @@ class TunTap(Device):
 
     def ahead(self) -> bool:
         """Whether a frame was read that belongs behind a train."""
-        return self._gatherer.ahead is not None
+        return self._gatherer.ahead()
 
     def _facts(self, header: bytearray, size: int) -> Facts:
         """What the virtio_net_hdr says about a frame of ``size`` bytes."""

@@ -39,31 +39,40 @@ class Gatherer:
     """Reads a descriptor whose frames have ``prefix`` bytes before them and ``l2`` of link header.
 
     ``facts``  reads the prefix: the facts of a frame of so many bytes
-    ``ahead``  a frame that was read and did not join
     """
 
     def __init__(self, prefix: int, l2: int, facts: Callable[[bytearray, int], Facts]) -> None:
-        self.ahead: Frame | None = None
         self._facts = facts
         self._prefix: int = prefix
         self._train: Train = Train(prefix + l2, l2 > 0)
         self._head: bytearray = bytearray(prefix + l2 + _GUESS)
         self._pool: list[bytearray] = []
+        #: The size of a frame that was read and did not join, and where its payload is.
+        self._held: tuple[int, memoryview] | None = None
         self._empty: bool = False  # the last read found nothing
+
+    def ahead(self) -> bool:
+        """Whether a frame was read that belongs behind the last train."""
+        return self._held is not None
+
+    def take_ahead(self, now: int) -> Frame | None:
+        """That frame, by itself."""
+        held, self._held = self._held, None
+        return None if held is None else self._single(self._head, held[1], held[0], now)
 
     def read(self, fd: int, now: int) -> Frame | None:
         """The next frame or train; None: nothing there, or what `os.readv` raises."""
-        frame = self.ahead
-        if frame is not None:
-            self.ahead = None
-            return frame
         if self._empty:  # nobody needs to be asked twice
             self._empty = False
             return None
         head, train = self._head, self._train
         length = len(head)
-        room = memoryview(self._buffer())
-        size = os.readv(fd, (head, room))
+        if self._held is None:
+            room = memoryview(self._buffer())
+            size = os.readv(fd, (head, room))
+        else:
+            size, room = self._held
+            self._held = None
         end = size - length
         if end < 0 or 0 < end < _SHORT:
             return self._single(head, room, size, now)
@@ -73,7 +82,8 @@ class Gatherer:
             if train.wanted and train.wanted != length:
                 self._head = bytearray(train.wanted)
             return frame
-        while train.count < _FRAMES and end + READ_MAX < _BUFFER:
+        last = len(room) - READ_MAX  # where the last frame may begin
+        while train.count < _FRAMES and end < last:
             try:
                 size = os.readv(fd, (head, room[end:]))
             except BlockingIOError:
@@ -81,7 +91,7 @@ class Gatherer:
                 break
             after = end + size - length
             if after < end or not train.joins(head, room[end:after]):
-                self.ahead = self._single(head, room[end:], size, now)
+                self._held = size, room[end:]
                 break
             end = after
         view = room[:end]
