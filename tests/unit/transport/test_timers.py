@@ -1,14 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """One scheduler entry for all timers of a connection."""
 
+from collections.abc import Callable
+
 from capas.base.clock import NEVER, Scheduler
 from capas.transport.tcp import timers as tt
+
+
+class Owner:
+    """Calls a function for each timer that is due."""
+
+    def __init__(self, expired: Callable[[int, int], None]) -> None:
+        self.on_timer = expired
 
 
 def table() -> tuple[Scheduler, tt.TimerTable, list[tuple[int, int]]]:
     fired: list[tuple[int, int]] = []
     scheduler = Scheduler()
-    return scheduler, tt.TimerTable(scheduler, lambda kind, now: fired.append((kind, now))), fired
+    owner = Owner(lambda kind, now: fired.append((kind, now)))
+    return scheduler, tt.TimerTable(scheduler, owner), fired
 
 
 def test_each_kind_fires_once() -> None:
@@ -55,7 +65,7 @@ def test_a_timer_set_again_inside_its_own_expiry() -> None:
         if now < 50:
             timers.set(kind, now + 10)
 
-    timers = tt.TimerTable(scheduler, expired)
+    timers = tt.TimerTable(scheduler, Owner(expired))
     timers.set(tt.TLP, 10)
     for now in range(0, 100, 10):
         scheduler.run_due(now)

@@ -113,7 +113,7 @@ class TcpConnection:
         self.sample: AckSample = env.sample
         self.recovery: Recovery = Recovery(config.tcp_reordering)
         self.rack: Rack = Rack()
-        self.timers: tt.TimerTable = tt.TimerTable(env.scheduler, self.on_timer)
+        self.timers: tt.TimerTable = tt.TimerTable(env.scheduler, self)
         self.life: Life = Life(now)
 
     # -- names ----------------------------------------------------------------------------------

@@ -43,8 +43,8 @@ class Cubic(Reno):
     """RFC 9438.  Private windows are in segments, ``epoch`` in ns (-1: none)."""
 
     __slots__ = (
+        "_watch",
         "epoch",
-        "hystart",
         "k",
         "origin",
         "reno_credit",
@@ -61,7 +61,7 @@ class Cubic(Reno):
 
     def __init__(self, mss: int, initial_window: int, now: int) -> None:
         super().__init__(mss, initial_window, now)
-        self.hystart: HyStart = HyStart(self.hystart_mode)
+        self._watch: HyStart | None = None  # idle connections do without
         self.epoch: int = -1
         self.w_max: int = 0
         self.origin: int = 0  # plateau of the current epoch
@@ -103,6 +103,13 @@ class Cubic(Reno):
             self._watch_slow_start(s)
         self.note_round(s)
 
+    @property
+    def hystart(self) -> HyStart:
+        """The watch over slow start."""
+        if self._watch is None:
+            self._watch = HyStart(self.hystart_mode)
+        return self._watch
+
     def on_loss(self, now: int, in_flight: int) -> None:
         """As the base; slow start is over for good."""
         self.hystart.stop()
@@ -112,7 +119,7 @@ class Cubic(Reno):
         """As the base; the cubic epoch is forgotten."""
         super().on_rto(now, in_flight)
         # After a timeout nothing known of the path counts (RFC 9438 §4.8; Linux bictcp_reset).
-        self.hystart = HyStart(self.hystart_mode)
+        self._watch = None
         if self.hystart_mode == RFC9406:
             self.hystart.stop()
         self._forget()
@@ -145,14 +152,15 @@ class Cubic(Reno):
             rtt = -1
         mss = self.mss
         acks = max(s.acked // (2 * mss), 1)  # that of a super-frame stands for many
-        verdict = self.hystart.sample(s.snd_una, s.snd_nxt, rtt, s.min_rtt, self.cwnd // mss, acks)
+        watch = self._watch or self.hystart
+        verdict = watch.sample(s.snd_una, s.snd_nxt, rtt, s.min_rtt, self.cwnd // mss, acks)
         if verdict == GO_ON:
             return 1
         if verdict == SLOWER:
             return 4
         if verdict == LEAVE:
             self.ssthresh = self.cwnd
-            self.hystart.stop()
+            watch.stop()
         return 1
 
     def _update(self, now: int, acked: int, min_rtt: int) -> None:
