@@ -16,8 +16,8 @@ _SCRIPT = """\
 #!/bin/sh
 [ "$1" = bound ] || exit 0
 env | grep -E '^(ip|subnet|router|dns|domain|lease|mtu|serverid)=' | sort > {facts}.part
-mv {facts}.part {facts}
 ip address add "$ip/$mask" dev "$interface"
+mv {facts}.part {facts}
 """
 
 

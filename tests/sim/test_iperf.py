@@ -65,7 +65,6 @@ def test_the_next_test_comes_after_the_first() -> None:
         with pytest.raises(IperfError, match="busy"):
             await iperf_ends.measure("server", parameters=Parameters(1))
         await one
-        await asyncio.sleep(0.1)
         await iperf_ends.measure("server", parameters=Parameters(1))
 
     run(body)

@@ -95,6 +95,7 @@ class _Server:
         self._complete: asyncio.Event = asyncio.Event()
         self.task: asyncio.Task[None] | None = None
         self.tests: int = 0
+        self._over: bool = False  # the results of the last test are told: the next may begin
 
     def accept(self) -> Peer:
         """A connection whose cookie says what it is for."""
@@ -104,9 +105,9 @@ class _Server:
 
     def _greeted(self, peer: Peer, cookie: bytes) -> None:
         streams = self._streams
-        if self.task is None or self.task.done():
-            self._cookie = cookie
-            self.task = asyncio.get_running_loop().create_task(self._serve(peer))
+        if self.task is None or self.task.done() or self._over:
+            self._cookie, self._over = cookie, False
+            self.task = asyncio.get_running_loop().create_task(self._serve(peer, self.task))
         elif cookie == self._cookie and streams is not None:
             peer.counts = not streams.sending
             streams.peers.append(peer)
@@ -117,7 +118,10 @@ class _Server:
             peer.tell(iperf.ACCESS_DENIED)
             peer.transport.close()
 
-    async def _serve(self, control: Peer) -> None:
+    async def _serve(self, control: Peer, before: "asyncio.Task[None] | None") -> None:
+        if before is not None:  # its client may not have said goodbye yet
+            before.cancel()
+            await asyncio.wait([before])
         streams: Streams | None = None
         try:
             control.tell(iperf.PARAM_EXCHANGE)
@@ -136,12 +140,15 @@ class _Server:
             if await control.state((wanted.seconds or iperf.LONGEST) + _LATE) != iperf.TEST_END:
                 return
             streams.stop()
+            if streams.sending:
+                streams.close()  # as iperf3: its client reads to the end before it goes on
             control.tell(iperf.EXCHANGE_RESULTS)
             streams.learn(await control.json())
             control.tell_json(streams.as_json())
             control.tell(iperf.DISPLAY_RESULTS)
-            await control.state()
             self.tests += 1
+            self._over = True
+            await control.state()
         except (IperfError, TimeoutError, OSError):
             pass  # the next one may come
         finally:
