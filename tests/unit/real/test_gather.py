@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reading trains off a descriptor: what is handed up, in what order, and how much it holds."""
+
+import os
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from capas.base.checksum import ones_sum
+from capas.base.frame import Frame
+from capas.real.gather import _BUFFER, _PIN, _POOL, Gatherer
+
+NO_FACTS = (0, 0, 0, 0, 0)
+TIMESTAMPS = b"\x01\x01\x08\x0a" + bytes(8)
+
+
+def packet(seq: int, size: int, flags: int = 0x10, ack: int = 1) -> bytes:
+    """A TCP segment with timestamps over IPv4, its checksums right."""
+    ip = bytearray(b"\x45\0" + (52 + size).to_bytes(2, "big") + b"\0\0\x40\0\x40\6\0\0")
+    ip += b"\x0a\0\0\1\x0a\0\0\2"
+    ip[10:12] = (ones_sum(ip) ^ 0xFFFF).to_bytes(2, "big")
+    tcp = bytearray(b"\0\7\0\x09" + seq.to_bytes(4, "big") + ack.to_bytes(4, "big"))
+    tcp += bytes((0x80, flags)) + b"\1\0\0\0\0\0" + TIMESTAMPS + bytes([seq & 255]) * size
+    total = ones_sum(tcp, ones_sum(ip[12:20], 6 + len(tcp)))
+    tcp[16:18] = (total ^ 0xFFFF).to_bytes(2, "big")
+    return bytes(ip + tcp)
+
+
+class Lab:
+    def __init__(self) -> None:
+        self.end, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.fd = far.detach()
+        os.set_blocking(self.fd, False)
+        self.gatherer = Gatherer(0, 0, lambda head, size: NO_FACTS)
+
+    def read(self) -> list[Frame]:
+        """All there is."""
+        frames = []
+        while True:
+            try:
+                frame = self.gatherer.read(self.fd, 0)
+            except BlockingIOError:
+                return frames
+            if frame is not None:
+                frames.append(frame)
+            elif not self.gatherer.ahead():
+                return frames
+
+
+@pytest.fixture
+def lab() -> Iterator[Lab]:
+    lab = Lab()
+    yield lab
+    lab.end.close()
+    os.close(lab.fd)
+
+
+def test_order_stays_and_what_ends_a_train_begins_the_next(lab: Lab) -> None:
+    sent = [packet(n * 1000, 1000) for n in range(5)]
+    sent += [packet(9000 + n * 1000, 1000) for n in range(3)]
+    sent += [b"no packet at all", packet(12_000, 1000), packet(13_000, 10, 0x11)]
+    for data in sent:
+        lab.end.send(data)
+    frames = lab.read()
+    assert [len(frame) for frame in frames] == [5052, 3052, 16, 1052, 62]
+    assert [bool(frame.body) for frame in frames] == [True, True, False, True, False]
+    payload = b"".join(frame.joined().data[52:] for frame in frames[:2])
+    assert payload == b"".join(data[52:] for data in sent[:8])
+
+
+def test_a_frame_read_ahead_is_not_lost_when_trains_end(lab: Lab) -> None:
+    for data in (packet(0, 1000), packet(5000, 1000)):
+        lab.end.send(data)
+    first = lab.gatherer.read(lab.fd, 0)
+    assert first is not None and len(first) == 1052 and lab.gatherer.ahead()
+    second = lab.gatherer.take_ahead(0)
+    assert second is not None and second.data == packet(5000, 1000)
+    assert not lab.gatherer.ahead() and lab.gatherer.take_ahead(0) is None
+
+
+def test_acknowledgements_are_thinned_to_the_last(lab: Lab) -> None:
+    for ack in (10, 20, 20, 30):
+        lab.end.send(packet(1, 0, ack=ack))
+    assert [frame.data for frame in lab.read()] == [
+        packet(1, 0, ack=20), packet(1, 0, ack=30)
+    ]  # fmt: skip
+
+
+def test_what_nobody_reads_holds_little_more_than_its_bytes(lab: Lab) -> None:
+    """Trains too short for a view are copied; what is held is never written over."""
+    lab.end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+    size, seq = 60_000, 0
+    kept: list[Frame] = []
+    for frames in (1, 2, 5, 5, 5, 3, 5, 5, 5, 1):
+        for _ in range(frames):
+            lab.end.send(packet(seq, size))
+            seq += size
+        kept += lab.read()
+        seq += 1  # a gap
+    views = [f.body[0] for f in kept if f.body and isinstance(f.body[0], memoryview)]
+    assert len(views) > _POOL and all(len(view) * _PIN >= _BUFFER for view in views)
+    assert len(lab.gatherer._pool) <= _POOL
+    assert sum(len(frame) - 52 for frame in kept) == 37 * size
+    for frame in kept:
+        data = frame.joined().data
+        seq = int.from_bytes(data[24:28], "big")
+        for at in range(52, len(data), size):
+            assert data[at : at + size] == bytes([(seq + at - 52) & 255]) * size
