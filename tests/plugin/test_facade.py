@@ -5,6 +5,7 @@ import asyncio
 import contextlib
 import http.client
 import socket
+import sys
 import time
 
 import pytest
@@ -418,3 +419,33 @@ def test_a_deadlock_says_who_waits_for_what(pair):
     assert "server:listens" in text
     assert "never" in text
     assert "test_facade.py" in text
+
+
+def test_a_second_loop_beside_the_internets_own(pair):
+    client, _ = pair
+    main = ask("server")
+    with client, pytest.raises(BlockingInLoopError, match=r"use host\.run"):
+        asyncio.run(main)
+    main.close()
+    assert client.thread(lambda: asyncio.run(ask("server"))).result()[0] == b"hello"
+
+
+async def test_a_process_of_the_machine(pair):
+    """A loop waits for it in real time."""
+    client, _ = pair
+
+    async def run():
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", "print(6 * 7)", stdout=asyncio.subprocess.PIPE
+        )
+        return (await process.communicate())[0]
+
+    assert int(await client.run(run())) == 42
+
+
+def test_loops_that_ask_the_kernel(pair):
+    """trio is refused in words, uvloop gives way; both are seen if they are there."""
+    client, _ = pair
+    trio = pytest.importorskip("trio", reason="needs the package trio")
+    with pytest.raises(NotImplementedError, match="anyio with backend 'asyncio'"):
+        client.thread(lambda: trio.run(trio.sleep, 1)).result()

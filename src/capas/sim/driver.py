@@ -50,6 +50,7 @@ class SimDriver(Driver):
         self.engine: Engine = engine
         self.epoch: int = epoch
         self.nodes: dict[str, HostNode] = {}
+        self.main_loop: asyncio.AbstractEventLoop | None = None  # if one runs all programs
         self._prepare: Callable[[], None] = prepare  # brings routes up to date
         self._turns: int = 0  # of an event loop, at the instant ``_turn_time``
         self._turn_time: int = -1
@@ -313,7 +314,9 @@ class SimDriver(Driver):
         The loop's self-pipe alone is nothing to wait for: in virtual time nobody would write to it.
         """
         selector = self.real_selector
-        if selector is None or (timeout is None and len(selector.get_map()) < 2):
+        if selector is None:
+            return False
+        if timeout is None and len(selector.get_map()) < 2 and not threads.awaits_machine():
             return False
         if timeout is None:
             self.asleep = True  # from here on who wakes us writes to the self-pipe
@@ -356,6 +359,11 @@ class SimDriver(Driver):
 
     def new_event_loop(self) -> asyncio.AbstractEventLoop:
         """A loop in the time of this world, for programs that make one by themselves."""
+        if self.main_loop is not None and self.engine.current is None:
+            raise BlockingInLoopError(
+                "a second event loop here would stop the one that runs this world's programs:"
+                " use host.run(main()), or host.thread(asyncio.run, main())"
+            )
         return CapasEventLoop(self)
 
     def started(self, host: Host, task: "asyncio.Task[Any]") -> None:

@@ -242,6 +242,11 @@ def _stays_genuine(thread: threading.Thread | None) -> bool:
     return thread is not None and thread.name.startswith(_GENUINE)
 
 
+def awaits_machine() -> bool:
+    """Whether a genuine thread waits for a process of the machine, and will tell a loop of it."""
+    return any(_stays_genuine(thread) for thread in threading.enumerate())
+
+
 def _thread_of(function: Callable[..., object]) -> threading.Thread | None:
     owner = getattr(function, "__self__", None)
     return owner if isinstance(owner, threading.Thread) else None
@@ -258,7 +263,10 @@ def _start(function: Callable[..., object], args: Any = (), kwargs: Any = None, 
     if world is None or _stays_genuine(thread):
         if world is not None and thread is not None:
             with virtual_time.real_time():
-                thread._started = threading.Event()  # type: ignore[attr-defined]
+                started = thread._started = threading.Event()  # type: ignore[attr-defined]
+                ident = _start_new_thread(function, args)
+                started.wait()  # here: afterwards its locks would be the world's
+                return ident
         return _start_new_thread(function, args, *(() if kwargs is None else (kwargs,)))
     if thread is not None:
         _prepare(world, thread)
@@ -282,8 +290,11 @@ def _start_joinable(
     if world is None or _stays_genuine(thread):
         if world is not None and thread is not None:
             with virtual_time.real_time():
-                thread._started = threading.Event()  # type: ignore[attr-defined]
+                started = thread._started = threading.Event()  # type: ignore[attr-defined]
                 handle = thread._handle = _thread._ThreadHandle()  # type: ignore[attr-defined]
+                genuine(function, handle=handle, daemon=daemon)
+                started.wait()  # here: afterwards its locks would be the world's
+                return handle
         return genuine(function, handle=handle, daemon=daemon)
     if not isinstance(handle, Handle):
         handle = Handle(world)

@@ -209,6 +209,29 @@ def _wrap_socket(real: Callable[..., Any]) -> Callable[..., Any]:
     return wrap_socket
 
 
+def _other_loops() -> list[tuple[Any, str, Any]]:
+    """Event loops that would ask the kernel: uvloop's is asyncio's here, trio's is refused."""
+    found: list[tuple[Any, str, Any]] = []
+    uvloop, trio = sys.modules.get("uvloop"), sys.modules.get("trio")
+    if uvloop is not None:
+
+        def run(_host: Host, main: Any, *, debug: bool | None = None, **_: Any) -> Any:
+            return asyncio.run(main, debug=debug)
+
+        found.append((uvloop, "run", _dispatch(uvloop.run, run)))
+        found.append((uvloop, "new_event_loop", _new_event_loop(uvloop.new_event_loop)))
+    if trio is not None:
+
+        def refuse(_host: Host, *_: Any, **__: Any) -> Any:
+            raise NotImplementedError(
+                "trio's event loop asks the kernel and does not run on capas; asyncio does, and"
+                " anyio with backend 'asyncio'"
+            )
+
+        found.append((trio, "run", _dispatch(trio.run, refuse)))
+    return found
+
+
 def _stand_ins() -> list[tuple[Any, str, Any]]:
     """(module or class, name, stand-in) of all that is replaced."""
     found: list[tuple[Any, str, Any]] = [
@@ -240,6 +263,7 @@ def _stand_ins() -> list[tuple[Any, str, Any]]:
         (asyncio.events, "new_event_loop", _new_event_loop(asyncio.new_event_loop)),
         (ssl.SSLContext, "wrap_socket", _wrap_socket(ssl.SSLContext.wrap_socket)),
     ]
+    found += _other_loops()
     if hasattr(os, "sendfile"):
         found.append((os, "sendfile", _sendfile(os.sendfile)))
     for name, ours in (("poll", polling.Poll), ("epoll", polling.Epoll)):

@@ -257,6 +257,7 @@ class Internet(FaultLog):
         if self._loop is None:
             self._runner = asyncio.Runner(loop_factory=lambda: InternetLoop(self.world))
             self._loop = cast(InternetLoop, self._runner.get_loop())
+            self.world.driver.main_loop = self._loop
             self._loop.set_exception_handler(self._complain)
         return self._loop
 
