@@ -290,7 +290,8 @@ def _programs(path: Path, world: World) -> dict[str, tuple[Host | None, Program]
 
 def _load(path: Path) -> ModuleType:
     if not path.is_file():
-        raise ConfigurationError(f"{path}: no such file")
+        what = "a directory" if path.is_dir() else "no such file"
+        raise ConfigurationError(f"{path}: {what}; PROGRAM.py is a Python file")
     spec = importlib.util.spec_from_file_location(_MODULE, path)
     if spec is None or spec.loader is None:
         raise ConfigurationError(f"{path}: not a Python file; its name must end in .py")
