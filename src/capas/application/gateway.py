@@ -19,7 +19,7 @@ from capas.sockets.driver import Driver, driver_of
 Target = tuple[str, int] | str
 
 PATIENCE: Final = 5.0  # s of real time for an answer to begin
-_PIECES: Final = 0.002  # s of real time for an answer to go on
+_PIECES: Final = 0.02  # s of real time for an answer to go on
 _CHUNK: Final = 65_536  # bytes
 
 
