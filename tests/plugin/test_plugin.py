@@ -114,6 +114,44 @@ def test_a_failure_says_how_to_repeat_it_and_leaves_two_files(inner):
     assert "repeat" not in again.text
 
 
+def test_a_replay_line_has_the_projects_options_and_the_path_from_here(inner):
+    """Those that choose and report are left out."""
+    source = (
+        "def test_it(internet, pytestconfig):\n    assert not pytestconfig.getoption('--bug')\n"
+    )
+    done = inner("", "--co")
+    below = done.folder / "below"
+    below.mkdir()
+    (done.folder / "conftest.py").write_text(
+        "def pytest_addoption(parser):\n    parser.addoption('--bug', type=int, default=0)\n"
+    )
+    (below / "test_that.py").write_text(source)
+    failed = inner("", "below/test_that.py", "--bug", "3", "-v", "-k", "it", "--tb=short")
+    line = re.search(r"replay: pytest (.*)", failed.text)[1]
+    assert line == "below/test_that.py::test_it -pcapas.pytest_plugin --bug 3 --capas-replay=0"
+    assert "1 failed" in inner("", *shlex.split(line)).text
+
+
+def test_the_page_tells_frames_under_way_from_lost_ones(inner):
+    done = inner(
+        """
+async def test_it(pair):
+    with pair[0]:
+        reader, writer = await asyncio.open_connection("server", 7)
+    writer.write(b"x")
+    await asyncio.sleep(0.001)
+    assert False
+"""
+    )
+    (page,) = done.files("*.html").values()
+    assert "under way at the end" in page.decode()
+    assert 'class="lost"' not in page.decode()
+    assert "→ server:7" in page.decode()
+    trace = done.text.partition("FAILURES")[2]
+    assert "adapters.py" not in trace
+    assert "base_events.py" not in trace
+
+
 def test_the_same_with_xdist(inner):
     pytest.importorskip("xdist")
     alone = inner(FAILING, "--capas-pcap-dir=alone")
