@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sweeps on a Dask cluster: a scheduler and two workers, processes of this machine on loopback."""
 
+import ctypes
 import json
 import os
 import signal
@@ -10,6 +11,13 @@ import sys
 import pytest
 
 from .test_sweep import ALONE, SOURCE, begin, gone, kept, open_gate, sweep
+
+_PR_SET_PDEATHSIG = 1
+
+
+def _dies_with_us():
+    """In a child: no part of a cluster outlives a run of tests that is killed."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class Cluster:
@@ -30,6 +38,7 @@ class Cluster:
             env=os.environ | ALONE,
             stderr=subprocess.PIPE if what == "scheduler" else subprocess.DEVNULL,
             text=True,
+            preexec_fn=_dies_with_us,
         )
 
     @property
