@@ -74,7 +74,8 @@ def modules(source: Path) -> list[str]:
     """The files of `HOT`, relative to ``source`` (the folder src)."""
     package = source / "capas"
     found = [path for pattern in HOT for path in sorted(package.glob(pattern))]
-    return [str(path.relative_to(source)) for path in found if path.name != "__init__.py"]
+    plain = ("__init__.py", "options.py")  # a user's options are copied slot by slot
+    return [str(path.relative_to(source)) for path in found if path.name not in plain]
 
 
 def in_parallel(command: Any) -> None:

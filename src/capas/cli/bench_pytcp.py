@@ -52,7 +52,8 @@ async def _accept(listener: Any, port: int) -> None:
 async def _bind(listener: Any, port: int) -> None:
     for _ in range(_PATIENCE):
         try:
-            return listener.bind((PYTCP[0], port))
+            listener.bind((PYTCP[0], port))
+            return
         except OSError:  # the stack probes for its address before it has it
             await asyncio.sleep(0.1)
     raise TimeoutError(f"the stack does not have {PYTCP[0]}")

@@ -266,8 +266,11 @@ class Red(Queue):
         return len(self._frames)
 
 
-def parse_queue(value: "int | str | Queue") -> Queue:
-    """A queue of a number of packets, "64KiB", "codel", "fq_codel", "red", or a `Queue`."""
+def parse_queue(value: object) -> Queue:
+    """A queue of a number of packets, "64KiB", "codel", "fq_codel", "red", or a `Queue`.
+
+    Anything else is refused here, by name, and not by the type of the argument.
+    """
     from capas.sim.codel import CoDel, FqCoDel
 
     if isinstance(value, Queue):

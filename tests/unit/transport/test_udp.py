@@ -48,8 +48,8 @@ class Two:
         config = config or HostConfig()
         config.dad_transmits = 0
         self.cables = Cable(), Cable()
-        self.a = Host("a", config, Rng("a"))
-        self.b = Host("b", config, Rng("b"))
+        self.a = Host("a", config, Rng(b"a"))
+        self.b = Host("b", config, Rng(b"b"))
         ends = (("192.0.2.1/24", "2001:db8::1/64"), ("192.0.2.2/24", "2001:db8::2/64"))
         for host, cable, addresses in zip((self.a, self.b), self.cables, ends, strict=True):
             host.attach(cable, name="t0", addresses=addresses)

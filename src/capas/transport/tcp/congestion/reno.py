@@ -7,9 +7,11 @@ does (tcp_cong_avoid_ai).  Fast recovery is `recovery`'s (RFC 6675, RFC 9937).
 
 from typing import ClassVar
 
+from capas.base.native import mypyc_attr
 from capas.transport.tcp.congestion.base import AckSample, CongestionControl, register
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Reno(CongestionControl):
     """RFC 5681 by byte counting."""
 
