@@ -93,7 +93,7 @@ def test_both_ways_send_the_same(packets: list[tuple[int, int, int, int]]) -> No
 
 
 def vars_of(stats: object) -> list[int]:
-    return [getattr(stats, name) for name in type(stats).__slots__]
+    return [getattr(stats, name) for name in dir(stats) if name.startswith(("rx_", "tx_"))]
 
 
 def down(net: Net, r: Node) -> None:
