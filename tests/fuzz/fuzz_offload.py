@@ -7,7 +7,8 @@ The first seven bytes are the facts, the rest is the packet.
 from struct import Struct
 
 from capas.base.frame import Frame
-from capas.link.offload import complete, merge, split
+from capas.link.offload import complete, split
+from capas.link.train import Train
 
 FACTS = Struct("!BBBBHB")
 
@@ -21,6 +22,7 @@ SEEDS = [
     FACTS.pack(2, 20, 16, 0, 0, 0) + TCP4,
     FACTS.pack(1, 40, 16, 4, 20, 0) + b"\x60\0\0\0\0\x3c\x06\x40" + bytes(32) + TCP4[20:],
     FACTS.pack(1, 20, 6, 5, 9, 0) + TCP4,
+    FACTS.pack(1, 20, 16, 0, 0, 3) + b"\x45\0\0\x7c\0\0\x40\0\x40\6\xb6\x78" + TCP4[12:],
 ]
 
 
@@ -34,6 +36,20 @@ def test(data: bytes) -> None:
     for finish in (False, True):
         for part in split(frame, 0, finish=finish):
             complete(part)
-    plain = Frame(packet, 0, csum % 3, start, offset)
-    frames = [plain] * (repeat % 4) + [frame]
-    assert len(merge(frames, 0)) <= len(frames)
+    for length in (len(packet) % 128, 40, 52, 60, 72):
+        if 20 <= length <= len(packet):
+            gather(packet, length, csum % 3 == 0, repeat % 4, size)
+
+
+def gather(packet: bytes, length: int, verify: bool, repeat: int, size: int) -> None:
+    """A train whose frames' headers, read as ``length`` bytes, begin with the packet's."""
+    head, body = bytearray(packet[:length]), memoryview(packet)[length:]
+    train = Train(0, False)
+    if not train.begin(head, body, verify):
+        return
+    payload = bytes(body)
+    for _ in range(repeat):
+        head[4:8] = (int.from_bytes(head[4:8], "big") + len(body) & 0xFFFFFFFF).to_bytes(4, "big")
+        if train.joins(head, body):
+            payload += body
+    assert len(train.frame(0, payload, size, 0)) == length + len(payload)

@@ -53,9 +53,10 @@ async def _bind(listener: Any, port: int) -> None:
     for _ in range(_PATIENCE):
         try:
             listener.bind((PYTCP[0], port))
-            return
         except OSError:  # the stack probes for its address before it has it
             await asyncio.sleep(0.1)
+        else:
+            return
     raise TimeoutError(f"the stack does not have {PYTCP[0]}")
 
 
