@@ -48,8 +48,10 @@ def gather(packet: bytes, length: int, verify: bool, repeat: int, size: int) -> 
     if not train.begin(head, body, verify):
         return
     payload = bytes(body)
+    seq = 24 if head[0] == 0x45 else 44
     for _ in range(repeat):
-        head[4:8] = (int.from_bytes(head[4:8], "big") + len(body) & 0xFFFFFFFF).to_bytes(4, "big")
+        after = int.from_bytes(head[seq : seq + 4], "big") + len(body) & 0xFFFFFFFF
+        head[seq : seq + 4] = after.to_bytes(4, "big")
         if train.joins(head, body):
             payload += body
     assert len(train.frame(0, payload, size, 0)) == length + len(payload)
