@@ -9,6 +9,7 @@ file).  Where a selector has no descriptor (Windows), the two are polled in turn
 import contextlib
 import selectors
 import socket
+import time
 from collections.abc import Callable
 from typing import Final, final
 
@@ -19,6 +20,7 @@ _READ: Final = selectors.EVENT_READ
 _BOTH: Final = selectors.EVENT_READ | selectors.EVENT_WRITE
 _TRAIN: Final = 64  # frames that a train counts for: a turn, or it is answered out of a cold cache
 _POLL: Final = 0.002  # s, between looks at a loop's selector that has no descriptor
+_LIVELY: Final = 100_000  # ns; what came within it may have its answer come as soon
 
 
 @final
@@ -67,6 +69,7 @@ class Ports:
         self._ports: dict[int, _Port] = {}
         self._fed: list[_Port] = []  # devices without a descriptor
         self._events: list[tuple[selectors.SelectorKey, int]] = []
+        self._lively: bool = False  # the last sleep was short
         self._loop: selectors.BaseSelector | None = None
         self._loop_fd: int = -1
         self._wake_in, self._wake_out = socket.socketpair()
@@ -123,7 +126,7 @@ class Ports:
         loop = self._loop
         self.loop_ready = False
         if loop is None or self._loop_fd >= 0:
-            self._events = self._selector.select(timeout)
+            self._events = self._await(timeout)
             return
         left = timeout
         while True:
@@ -136,6 +139,29 @@ class Ports:
                 left -= step
                 if left <= 0:
                     return
+
+    def _await(self, timeout: float | None) -> list[tuple[selectors.SelectorKey, int]]:
+        """What is ready; in a lively exchange by looking again and again before sleeping.
+
+        To wake a processor that sleeps costs as much as the answer itself.  Whoever had to wait
+        longer than `_LIVELY` sleeps at once the next time.  Only for a loop: a thread of our own
+        would spin against the program's.
+        """
+        select = self._selector.select
+        start = time.monotonic_ns()
+        if self._lively and self._loop_fd >= 0 and (timeout is None or timeout > 0):
+            until = start + _LIVELY
+            if timeout is not None:
+                until = min(until, start + int(timeout * 1e9))
+            while time.monotonic_ns() < until:
+                events = select(0)
+                if events:
+                    return events
+            if timeout is not None:
+                timeout = max(0.0, timeout - _LIVELY / 1e9)
+        events = select(timeout)
+        self._lively = time.monotonic_ns() - start < _LIVELY
+        return events
 
     def wake(self) -> None:
         """Make `sleep` return; from any thread."""

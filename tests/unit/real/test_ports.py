@@ -144,3 +144,23 @@ def test_clocks_start_anywhere_and_never_go_back() -> None:
     assert one.offset != two.offset
     a, b = one.now(), one.now()
     assert 0 < a <= b < 1 << 62
+
+
+def test_a_lively_port_is_looked_at_before_sleeping(ports: Ports) -> None:
+    with selectors.DefaultSelector() as loop:
+        ports.watch_loop(loop)
+        far, _, sink = piped(ports)
+        for i in range(3):  # what came at once makes the next wait a lively one
+            far.send(bytes([i]))
+            ports.sleep(60)
+            ports.take_in(0)
+        assert sink.frames == [b"\0", b"\1", b"\2"]
+        clock = MonotonicClock()
+        before = clock.now()
+        ports.sleep(0.01)  # nothing comes: it ends when it should, not when the looking ends
+        assert clock.now() - before >= 9_000_000
+        ports.wake()
+        ports.sleep(60)
+        ports.take_in(0)
+        ports.watch_loop(None)
+        far.close()
