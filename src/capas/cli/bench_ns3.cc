@@ -100,6 +100,7 @@ Result S1(double seconds) {
   double total = 0;
   for (auto& sink : sinks) total += sink->GetTotalRx();
   Simulator::Destroy();
+  Ipv4AddressGenerator::Reset();  // it remembers the addresses of former worlds
   return {Since(start), total * 8 / seconds};
 }
 
@@ -128,6 +129,7 @@ Result Pair(const char* rate, const char* delay, uint64_t size, double seconds, 
   Simulator::Run();
   double total = sink->GetTotalRx();
   Simulator::Destroy();
+  Ipv4AddressGenerator::Reset();  // it remembers the addresses of former worlds
   return {Since(start), total * 8 / (size ? last : seconds)};
 }
 
@@ -239,6 +241,7 @@ Result S3(int seconds, uint32_t middle, uint32_t leaves) {
   double total = 0;
   for (auto& client : clients) total += client.received;
   Simulator::Destroy();
+  Ipv4AddressGenerator::Reset();  // it remembers the addresses of former worlds
   return {Since(start), total * 8 / (seconds + 1)};
 }
 
