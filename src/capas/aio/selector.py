@@ -17,8 +17,8 @@ from capas.sockets.description import Description
 from capas.sockets.driver import VIRTUAL_FD, Driver
 from capas.transport.endpoint import ERROR, HANGUP, READ, WRITE, Endpoint
 
-_READABLE: Final = READ | HANGUP | ERROR  # what epoll and `selectors` count as readable
-_WRITABLE: Final = WRITE | HANGUP | ERROR
+READABLE: Final = READ | HANGUP | ERROR  # what epoll and `selectors` count as readable
+WRITABLE: Final = WRITE | HANGUP | ERROR
 _POLL_EVERY: Final = 64  # turns between looks at a self-pipe that nobody should write to
 
 
@@ -39,8 +39,8 @@ class _Entry:
     def set_key(self, key: selectors.SelectorKey) -> None:
         """New events or data."""
         self.key = key
-        self.mask = (_READABLE if key.events & selectors.EVENT_READ else 0) | (
-            _WRITABLE if key.events & selectors.EVENT_WRITE else 0
+        self.mask = (READABLE if key.events & selectors.EVENT_READ else 0) | (
+            WRITABLE if key.events & selectors.EVENT_WRITE else 0
         )
         if self.description.endpoint.readiness & self.mask:
             self.hot[key.fd] = self
@@ -54,9 +54,9 @@ class _Entry:
         """The selector events that are ready now."""
         ready = self.description.endpoint.readiness
         events = 0
-        if ready & _READABLE:
+        if ready & READABLE:
             events = selectors.EVENT_READ
-        if ready & _WRITABLE:
+        if ready & WRITABLE:
             events |= selectors.EVENT_WRITE
         return events & self.key.events
 

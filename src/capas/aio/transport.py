@@ -18,18 +18,17 @@ from contextvars import Context
 from socket import SHUT_WR
 from typing import TYPE_CHECKING, Any, Final, final
 
+from capas.aio.selector import READABLE, WRITABLE
 from capas.host.host import Host
 from capas.sockets.addresses import form
 from capas.sockets.socket import Socket
 from capas.sockets.stream import StreamDescription
-from capas.transport.endpoint import ERROR, HANGUP, READ, WRITE, Endpoint
+from capas.transport.endpoint import Endpoint
 from capas.transport.tcp.connection import TcpConnection
 
 if TYPE_CHECKING:
     from capas.aio.loop import CapasEventLoop
 
-_READABLE: Final = READ | HANGUP | ERROR  # what epoll and `selectors` count as readable
-_WRITABLE: Final = WRITE | HANGUP | ERROR
 _READ_SIZE: Final = 1 << 20  # bytes: a whole batch of frames, or data piles up and the cache cools
 _SERVERS_NAME_CLIENTS: Final = sys.version_info >= (3, 13)  # of ``Server._attach``
 
@@ -109,7 +108,7 @@ class StreamTransport(transports._FlowControlMixin):
     def _look(self) -> None:
         """Be called, if there is something to do (level-triggered, as a selector)."""
         ready = self._endpoint.readiness
-        if (self._reading and ready & _READABLE) or (self._buffered and ready & _WRITABLE):
+        if (self._reading and ready & READABLE) or (self._buffered and ready & WRITABLE):
             self._queued = True
             self._loop._ready.append(self._handle)
 
@@ -120,9 +119,9 @@ class StreamTransport(transports._FlowControlMixin):
                 self._begin()
             elif not self._lost:
                 ready = self._endpoint.readiness
-                if self._reading and ready & _READABLE:
+                if self._reading and ready & READABLE:
                     self._read()
-                if self._buffered and ready & _WRITABLE:
+                if self._buffered and ready & WRITABLE:
                     self._send_buffered()
         finally:
             self._queued = False
@@ -139,7 +138,7 @@ class StreamTransport(transports._FlowControlMixin):
             if waiter is not None:
                 if not waiter.done():
                     waiter.set_result(None)
-            elif self._reading and self._endpoint.readiness & _READABLE:
+            elif self._reading and self._endpoint.readiness & READABLE:
                 self._read()  # a request that came with the handshake
 
     def _read(self) -> None:

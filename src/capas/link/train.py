@@ -193,15 +193,14 @@ class Train:
         if not body:
             return Frame(head, now, CSUM_VALID)
         l3, l4 = self._l3 - skip, self._l4 - skip
+        flags = bytes((self._push,))
         if self._is_v4:
-            flags = bytes((self._push,))
             ip = head[l3 : l3 + 2] + _H.pack(len(head) - l3) + head[l3 + 4 : l3 + 10]
             ip += bytes(2) + head[l3 + 12 : l4]
             check = (-int.from_bytes(ip, "big")) % 65535
             ip = ip[:10] + _H.pack(check) + ip[12:]
             kind = GSO_TCPV4
         else:
-            flags = bytes((self._push,))
             ip = head[l3 : l3 + 4] + _H.pack(len(head) - l4) + head[l3 + 6 : l4]
             kind = GSO_TCPV6
         data = b"".join((head[:l3], ip, head[l4 : l4 + 13], flags, head[l4 + 14 :]))
