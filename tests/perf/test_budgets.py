@@ -127,7 +127,7 @@ def test_receiving_leaves_nothing_behind(offload: bool) -> None:
 @pytest.mark.slow
 def test_idle_connections_are_light() -> None:
     """100,000 of them must stay below 400 MB; a fifth more than counted is allowed."""
-    from capas.cli import bench_memory
+    from capas.bench import memory
 
-    _, _, octets = bench_memory.connections(1000)
+    _, _, octets = memory.connections(1000)
     assert octets / 1000 < 5000

@@ -28,7 +28,8 @@ BELOW |= {
     "testing": (*_ABOVE, "aio", "sim"),
     "application": (*_ABOVE, "aio"),
     "conformance": (*_ABOVE, "aio", "sim", "testing"),
-    "cli": (*_ABOVE, "aio", "sim", "real", "testing", "application", "conformance"),
+    "bench": (*_ABOVE, "aio", "sim", "real", "application"),
+    "cli": (*_ABOVE, "aio", "sim", "real", "testing", "application", "conformance", "bench"),
 }
 FORBIDDEN = (
     "time",
@@ -177,7 +178,7 @@ def test_linux_only_modules_stay_in_the_devices() -> None:
         if package_of(path) != "real"
         for line, module in imports(path)
         if module.split(".")[0] in LINUX_ONLY
-        and (package_of(path) != "cli" or line in on_import(path))
+        and (package_of(path) not in ("bench", "cli") or line in on_import(path))
     ]
     assert wrong == []
 
@@ -186,7 +187,7 @@ def test_the_core_has_no_dependencies() -> None:
     wrong = [
         f"{path.relative_to(SOURCE)}:{line}: {module}"
         for path in FILES
-        if package_of(path) not in ("application", "cli")
+        if package_of(path) not in ("application", "bench", "cli")
         for line, module in imports(path)
         if module.split(".")[0] in EXTRAS
     ]

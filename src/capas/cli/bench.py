@@ -7,9 +7,8 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from capas.cli import bench_report as shown
-from capas.cli.bench_docs import document
-from capas.cli.bench_report import Report
+from capas.bench.docs import document
+from capas.bench.report import Report, to_stderr
 from capas.cli.options import json_option, print_json, reports_errors
 from capas.cli.render import console
 from capas.errors import ConfigurationError
@@ -38,7 +37,7 @@ def _common(function: F) -> F:
 
 
 def _show(report: Report, as_json: bool, svg: str | None) -> int:
-    shown.to_stderr("")
+    to_stderr("")
     if svg is not None:
         Path(svg).write_text(report.svg())
     if as_json:
@@ -64,12 +63,12 @@ def tap(
     as_json: bool, quick: bool, runs: int, svg: str | None, pin: bool, only: tuple[str, ...]
 ) -> int:
     """A host on a TUN device against the kernel over veth, the kernel as peer of both."""
-    from capas.cli import bench_tap
+    from capas.bench.tap import KEYS, measure
 
     runs, seconds = (min(runs, _QUICK[0]), _QUICK[1]) if quick else (runs, _SECONDS)
-    if unknown := sorted(set(only).difference(bench_tap.KEYS)):
-        raise ConfigurationError(f"--only {unknown[0]}: there are {', '.join(bench_tap.KEYS)}")
-    report = bench_tap.measure(runs, seconds, pin, frozenset(only), shown.to_stderr)
+    if unknown := sorted(set(only).difference(KEYS)):
+        raise ConfigurationError(f"--only {unknown[0]}: there are {', '.join(KEYS)}")
+    report = measure(runs, seconds, pin, frozenset(only), to_stderr)
     return _show(report, as_json, svg)
 
 
@@ -81,15 +80,16 @@ def sim(
     as_json: bool, quick: bool, runs: int, svg: str | None, ns3: str | None, only: tuple[str, ...]
 ) -> int:
     """Wall time of four scenarios in virtual time, beside ns-3."""
-    from capas.cli import bench_ns3, bench_sim
-    from capas.cli.bench_scenarios import SCENARIOS
+    from capas.bench.ns3 import started
+    from capas.bench.scenarios import SCENARIOS
+    from capas.bench.sim import measure
 
     if unknown := sorted(set(only).difference(SCENARIOS)):
         raise ConfigurationError(f"--only {unknown[0]}: there are {', '.join(SCENARIOS)}")
     runs = min(runs, _QUICK[0]) if quick else runs
-    tell = shown.to_stderr
-    with bench_ns3.started(ns3, tell) as simulator:
-        report = bench_sim.measure(runs, quick, frozenset(only), simulator, tell)
+    tell = to_stderr
+    with started(ns3, tell) as simulator:
+        report = measure(runs, quick, frozenset(only), simulator, tell)
     return _show(report, as_json, svg)
 
 
@@ -97,20 +97,20 @@ def sim(
 @_common
 def sockets(as_json: bool, quick: bool, runs: int, svg: str | None) -> int:
     """asyncio streams on a host against the standard loop on the kernel's loopback."""
-    from capas.cli import bench_sockets
+    from capas.bench.sockets import measure
 
     runs, seconds = (min(runs, _QUICK[0]), _QUICK[1]) if quick else (runs, _SECONDS)
-    return _show(bench_sockets.measure(runs, seconds, shown.to_stderr), as_json, svg)
+    return _show(measure(runs, seconds, to_stderr), as_json, svg)
 
 
 @command.command(epilog="py-radix and pytricia are compared with if they are installed.")
 @_common
 def routes(as_json: bool, quick: bool, runs: int, svg: str | None) -> int:
     """A routing table of a million prefixes: memory and lookups."""
-    from capas.cli import bench_routes
+    from capas.bench.routes import measure
 
     runs = min(runs, _QUICK[0]) if quick else runs
-    return _show(bench_routes.measure(runs, quick, shown.to_stderr), as_json, svg)
+    return _show(measure(runs, quick, to_stderr), as_json, svg)
 
 
 @command.command(epilog=_NS3)
@@ -118,11 +118,12 @@ def routes(as_json: bool, quick: bool, runs: int, svg: str | None) -> int:
 @_common
 def memory(as_json: bool, quick: bool, runs: int, svg: str | None, ns3: str | None) -> int:
     """100,000 idle connections beside the kernel's; a world of 10,000 hosts beside ns-3's."""
-    from capas.cli import bench_memory, bench_ns3
+    from capas.bench.memory import measure
+    from capas.bench.ns3 import started
 
     runs = min(runs, _QUICK[0]) if quick else runs
-    with bench_ns3.started(ns3, shown.to_stderr) as simulator:
-        report = bench_memory.measure(runs, quick, simulator, shown.to_stderr)
+    with started(ns3, to_stderr) as simulator:
+        report = measure(runs, quick, simulator, to_stderr)
     return _show(report, as_json, svg)
 
 
@@ -134,19 +135,20 @@ def everything(
     directory: str, as_json: bool, quick: bool, runs: int, svg: str | None, ns3: str | None
 ) -> int:
     """All of them; writes performance.md and its plots into DIRECTORY."""
-    from capas.cli import bench_memory, bench_ns3, bench_routes, bench_sim, bench_sockets, bench_tap
+    from capas.bench import memory, routes, sim, sockets, tap
+    from capas.bench.ns3 import started
 
     few, seconds = _QUICK if quick else (runs, _SECONDS)
-    tell = shown.to_stderr
-    with bench_ns3.started(ns3, tell) as simulator:
+    tell = to_stderr
+    with started(ns3, tell) as simulator:
         reports = [
-            bench_sim.measure(few, quick, frozenset(), simulator, tell),
-            bench_sockets.measure(few, seconds, tell),
-            bench_routes.measure(few, quick, tell),
-            bench_memory.measure(few, quick, simulator, tell),
+            sim.measure(few, quick, frozenset(), simulator, tell),
+            sockets.measure(few, seconds, tell),
+            routes.measure(few, quick, tell),
+            memory.measure(few, quick, simulator, tell),
         ]
     # Last, for it changes namespace; first to be read.
-    reports.insert(0, bench_tap.measure(few, seconds, False, frozenset(), tell))
+    reports.insert(0, tap.measure(few, seconds, False, frozenset(), tell))
     document(Path(directory), reports)
     if as_json:
         print_json({"ok": True, "reports": [report.json() for report in reports]})

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``capas bench sim``: wall time of the scenarios in `capas.cli.bench_scenarios`.
+"""``capas bench sim``: wall time of the scenarios in `capas.bench.scenarios`.
 
-The rival is ns-3, if its user has installed it, in the same run (`capas.cli.bench_ns3`).  Every
+The rival is ns-3, if its user has installed it, in the same run (`capas.bench.ns3`).  Every
 sample of capas is a process of its own.
 """
 
@@ -10,10 +10,10 @@ import sys
 from collections.abc import Callable
 from functools import partial
 
-from capas.cli import bench_ns3
-from capas.cli.bench_probe import probe
-from capas.cli.bench_report import Report, Row, interleaved
-from capas.cli.bench_scenarios import QUICK, SCENARIOS
+from capas.bench import ns3
+from capas.bench.probe import probe
+from capas.bench.report import Report, Row, interleaved
+from capas.bench.scenarios import QUICK, SCENARIOS
 
 #: Of one sample: wall seconds, goodput in bit/s, bytes of memory, CPU seconds.
 _WALL, _GOODPUT, _MEMORY, _CPU = range(4)
@@ -23,7 +23,7 @@ def measure(
     runs: int,
     quick: bool,
     only: frozenset[str],
-    simulator: bench_ns3.Ns3 | None,
+    simulator: ns3.Ns3 | None,
     progress: Callable[[str], None],
 ) -> Report:
     """All scenarios, or those in ``only``."""
@@ -33,7 +33,7 @@ def measure(
     for name in SCENARIOS:
         if only and name not in only:
             continue
-        measures = {"capas": partial(probe, "capas.cli.bench_sim", name, how)}
+        measures = {"capas": partial(probe, "capas.bench.sim", name, how)}
         if simulator is not None:
             measures["ns-3"] = partial(simulator.run, name, quick)
         samples = interleaved(runs, measures, lambda text, name=name: progress(f"{name}: {text}"))  # type: ignore[misc]
@@ -48,7 +48,7 @@ def measure(
     report.notes.append(
         "Memory: of the whole process of capas; of ns-3 what a run adds to its libraries."
     )
-    bench_ns3.note(simulator, report.notes)
+    ns3.note(simulator, report.notes)
     return report
 
 

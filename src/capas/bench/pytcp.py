@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The Python rival's end of ``capas bench tap``: pmd-pytcp, where its user has installed it.
 
-``python -m capas.cli.bench_pytcp INTERFACE`` serves discard, chargen and echo on its asynchronous
+``python -m capas.bench.pytcp INTERFACE`` serves discard, chargen and echo on its asynchronous
 sockets, at `PYTCP`, on a TUN device.  It says "ready", and ends with its standard input.
 """
 
@@ -12,8 +12,8 @@ import threading
 from importlib import import_module
 from typing import Any, Final
 
-from capas.cli.bench_load import BLOCK
-from capas.cli.bench_server import CHARGEN, DISCARD, ECHO
+from capas.bench.load import BLOCK
+from capas.bench.server import CHARGEN, DISCARD, ECHO
 
 PYTCP: Final = ("10.98.4.2",)
 OWN: Final = "10.98.4.1"

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """ns-3 as a rival of ``capas bench sim`` and ``memory``, where its user has installed it.
 
-``pip install ns3`` brings compiled libraries, and cppyy, which compiles ``bench_ns3.cc`` when its
+``pip install ns3`` brings compiled libraries, and cppyy, which compiles ``ns3.cc`` when its
 process starts (about 20 s, not measured).  That process is this file, run as a script by the Python
 that has ns-3, which need not be the one that has capas; so it imports nothing of capas.  It reads a
 scenario a line, ``S1 full``, and answers wall seconds, goodput (bit/s; of ``World``: hosts), bytes
@@ -20,7 +20,7 @@ from typing import IO, Any, Final
 
 _SOURCE: Final = Path(__file__).with_suffix(".cc")
 
-#: The calls of ``bench_ns3.cc``, as in `capas.cli.bench_scenarios`; full and quick.
+#: The calls of ``ns3.cc``, as in `capas.bench.scenarios`; full and quick.
 _CALLS: Final[dict[str, tuple[tuple[str, tuple[Any, ...]], tuple[str, tuple[Any, ...]]]]] = {
     "S1": (("S1", (10.0,)), ("S1", (2.0,))),
     "S2": (

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The kernel's end of ``capas bench tap``: a load generator on plain sockets.
 
-Run as a process of its own (``python -m capas.cli.bench_load KIND HOST PORT SECONDS``) so that it
+Run as a process of its own (``python -m capas.bench.load KIND HOST PORT SECONDS``) so that it
 shares no interpreter with the stack it measures; one number per request goes to standard output.
 It uses nothing but the standard library and large reused buffers, so that it costs little itself.
 The congestion control is pinned: a machine's default may pace.

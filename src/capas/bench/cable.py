@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The bad cable of ``capas bench tap``: the same for the kernel and for capas.
 
-``python -m capas.cli.bench_cable NEAR FAR``  opens a TUN device NEAR, then FAR in a network
+``python -m capas.bench.cable NEAR FAR``  opens a TUN device NEAR, then FAR in a network
 namespace of its own, and carries packets of at most 1,500 bytes between them: `DELAY` ns each way,
 `LOSS` of them lost, by one seed for every sample.  Load generators run beyond it: a line "in HOST
 SECONDS" on standard input starts one, and its number is the answer.  It is no part of the stack it
@@ -17,7 +17,7 @@ import time
 from heapq import heappop, heappush
 from typing import Final
 
-from capas.cli.bench_server import CHARGEN, DISCARD, configure, ip, unshare_network
+from capas.bench.server import CHARGEN, DISCARD, configure, ip, unshare_network
 
 FAR: Final = ("10.98.3.2", "fd98:3::2")
 NEAR: Final = ("10.98.3.1", "fd98:3::1")
@@ -86,7 +86,7 @@ class _Cable:
 
     def _start(self, kind: str, host: str, seconds: str) -> None:
         self._rng.seed(_SEED)
-        words = ["-m", "capas.cli.bench_load", kind, host, str(_PORTS[kind]), seconds]
+        words = ["-m", "capas.bench.load", kind, host, str(_PORTS[kind]), seconds]
         self._load = subprocess.Popen([sys.executable, *words], stdout=subprocess.PIPE)
         assert self._load.stdout is not None
         self._poll.register(self._load.stdout, select.EPOLLIN)

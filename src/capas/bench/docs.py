@@ -11,7 +11,7 @@ from typing import Any
 from capas.base.config import HostConfig
 from capas.base.frame import Frame
 from capas.base.rng import Rng
-from capas.cli.bench_report import Report, machine
+from capas.bench.report import Report, machine
 from capas.host.host import Host
 from capas.link.link import ALL_GSO, Link, LinkCaps, Medium
 from capas.transport.ports import Binding

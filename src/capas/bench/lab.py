@@ -13,9 +13,9 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import IO, ClassVar, Final
 
-from capas.cli import bench_pytcp
-from capas.cli.bench_cable import NEAR
-from capas.cli.bench_server import (
+from capas.bench import pytcp
+from capas.bench.cable import NEAR
+from capas.bench.server import (
     CHARGEN,
     DISCARD,
     ECHO,
@@ -47,9 +47,9 @@ class Server:
 
     core: ClassVar[int] = -1  # where it runs; -1: anywhere
 
-    def __init__(self, *words: str, module: str = "bench_server") -> None:
+    def __init__(self, *words: str, module: str = "server") -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", f"capas.cli.{module}", *words],
+            [sys.executable, "-m", f"capas.bench.{module}", *words],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -153,10 +153,10 @@ def capas_server(offload: bool = True) -> Iterator[None]:
 @contextlib.contextmanager
 def pytcp_server() -> Iterator[None]:
     """The Python rival's server, at `PYTCP`, behind a TUN device."""
-    server = Server(_PYTCP, module="bench_pytcp")
+    server = Server(_PYTCP, module="pytcp")
     try:
         server.expect("ready")
-        ip("addr", "add", f"{bench_pytcp.OWN}/24", "dev", _PYTCP)
+        ip("addr", "add", f"{pytcp.OWN}/24", "dev", _PYTCP)
         ip("link", "set", _PYTCP, "up")
         yield
     finally:
@@ -180,8 +180,8 @@ def without_offloads(server: Server) -> Iterator[bool]:
 
 @contextlib.contextmanager
 def bad_cable() -> Iterator[Callable[[str, str, float], float]]:
-    """Load generators behind a bad cable (`capas.cli.bench_cable`): as `sample`, beyond it."""
-    cable = Server(*_CABLE, module="bench_cable")
+    """Load generators behind a bad cable (`capas.bench.cable`): as `sample`, beyond it."""
+    cable = Server(*_CABLE, module="cable")
     try:
         cable.expect("ready")
         configure(_CABLE[0], NEAR)
@@ -206,7 +206,7 @@ def sample(kind: str, host: str, seconds: float) -> float:
     if kind == "http" and (wrk := shutil.which("wrk")):
         return _wrk(wrk, host, seconds)
     done = subprocess.run(
-        [sys.executable, "-m", "capas.cli.bench_load", kind, host, str(PORTS[kind]), str(seconds)],
+        [sys.executable, "-m", "capas.bench.load", kind, host, str(PORTS[kind]), str(seconds)],
         capture_output=True,
         text=True,
         check=False,

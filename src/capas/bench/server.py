@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The measured ends of ``capas bench tap``: the same services on the kernel and on capas.
 
-``python -m capas.cli.bench_server kernel INTERFACE``  unshares a network namespace, waits for a
+``python -m capas.bench.server kernel INTERFACE``  unshares a network namespace, waits for a
 line on standard input (by then the parent has moved INTERFACE there), and serves on the kernel's
 sockets: one epoll loop for discard, chargen and echo, a child process for HTTP.
 
-``python -m capas.cli.bench_server capas INTERFACE offload|plain``  attaches a host to a TUN device
+``python -m capas.bench.server capas INTERFACE offload|plain``  attaches a host to a TUN device
 and serves with the servers of `capas.application` on the capas event loop, as ``capas up`` does.
 
 Each says "ready" when it serves, and ends with its standard input.
@@ -21,7 +21,7 @@ import sys
 import threading
 from typing import Any, Final
 
-from capas.cli.bench_load import BLOCK, pin_congestion
+from capas.bench.load import BLOCK, pin_congestion
 
 ECHO: Final = 7
 DISCARD: Final = 9

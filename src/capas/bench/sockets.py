@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, Final
 
-from capas.cli.bench_report import Report, Row, interleaved
+from capas.bench.report import Report, Row, interleaved
 
 _HOST: Final = "127.0.0.1"
 _BLOCK: Final = 1 << 16  # bytes

@@ -3,7 +3,7 @@
 
 Rivals: one ``dict`` for each prefix length, written by hand (it knows one next hop for a prefix and
 nothing of metrics, interfaces or their state), and py-radix and pytricia, tries in C.  All are
-asked with 4 packed bytes.  Run as ``python -m capas.cli.bench_routes RIVAL COUNT``.
+asked with 4 packed bytes.  Run as ``python -m capas.bench.routes RIVAL COUNT``.
 """
 
 import random
@@ -18,8 +18,8 @@ from capas.base.clock import Scheduler
 from capas.base.config import HostConfig
 from capas.base.events import Counters
 from capas.base.rng import Rng
-from capas.cli.bench_probe import installed, probe, resident
-from capas.cli.bench_report import Report, Row, interleaved
+from capas.bench.probe import installed, probe, resident
+from capas.bench.report import Report, Row, interleaved
 from capas.internet.route import Route, RouteTable
 from capas.link.interface import Interface
 from capas.link.link import Loopback
@@ -128,7 +128,7 @@ def measure(runs: int, quick: bool, progress: Callable[[str], None]) -> Report:
     count = 100_000 if quick else 1_000_000
     report = Report("routes", f"Routing table of {count:,} prefixes", "dicts")
     measures = {
-        who: partial(probe, "capas.cli.bench_routes", who, str(count))
+        who: partial(probe, "capas.bench.routes", who, str(count))
         for who in ("capas", "dicts", *installed(["py-radix", "pytricia"], report.notes))
     }
     found = interleaved(runs, measures, progress)

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """``capas bench tap``: capas over TUN against the kernel over veth, the same peer for both.
 
-The peer is the kernel with one load generator (`capas.cli.bench_load`), the server once the
+The peer is the kernel with one load generator (`capas.bench.load`), the server once the
 kernel's sockets in another namespace, once a host of ours with the servers of ``capas up``, once
 the Python rival, if it is installed.  Congestion control is CUBIC on all ends.  Without offloads:
 frames of 1,500 bytes on both.  Impaired: the load generator sits behind a bad cable
-(`capas.cli.bench_cable`), the same for both.
+(`capas.bench.cable`), the same for both.
 """
 
 import contextlib
@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final, NamedTuple
 
-from capas.cli import bench_lab as lab
-from capas.cli.bench_probe import installed
-from capas.cli.bench_pytcp import PYTCP
-from capas.cli.bench_report import Report, Row, interleaved
-from capas.cli.bench_server import CAPAS, KERNEL
+from capas.bench import lab
+from capas.bench.probe import installed
+from capas.bench.pytcp import PYTCP
+from capas.bench.report import Report, Row, interleaved
+from capas.bench.server import CAPAS, KERNEL
 
 _GBIT: Final = 8e-9
 _IMPAIRED: Final = 12  # times as long as other samples: a loss is rare
@@ -31,7 +31,7 @@ class _Kind(NamedTuple):
 
     key: str
     name: str
-    kind: str  # of `bench_load`
+    kind: str  # of `load`
     family: int = 0  # index into the addresses of a server
     unit: str = "Gbit/s"
     scale: float = _GBIT

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The scenarios of `capas bench sim`, as ns-3 has them: bench_ns3.py compiles this by cppyy.
+// The scenarios of `capas bench sim`, as ns-3 has them: ns3.py compiles this by cppyy.
 // Checksums are off and nothing is captured, as ns-3 comes.
 #include <chrono>
 #include <vector>

@@ -2,7 +2,7 @@
 """``capas bench memory``: what 100,000 idle connections and 10,000 hosts weigh.
 
 Rivals: the kernel's own connections, each with its share of the kernel's slab and the Python socket
-that holds it; for the world, ns-3 if it is installed.  Run as ``python -m capas.cli.bench_memory
+that holds it; for the world, ns-3 if it is installed.  Run as ``python -m capas.bench.memory
 connections|kernel|world COUNT``: a process of its own, so that its memory is that of what it built.
 """
 
@@ -16,9 +16,9 @@ from capas.base.checksum import checksum
 from capas.base.config import HostConfig
 from capas.base.frame import CSUM_VALID, Frame
 from capas.base.rng import Rng
-from capas.cli import bench_ns3
-from capas.cli.bench_probe import probe, resident
-from capas.cli.bench_report import Report, Row, interleaved
+from capas.bench import ns3
+from capas.bench.probe import probe, resident
+from capas.bench.report import Report, Row, interleaved
 from capas.errors import CapasError
 from capas.host.host import Host
 from capas.link.link import ALL_GSO, Link, LinkCaps, Medium
@@ -136,8 +136,8 @@ def world(count: int) -> list[float]:
 
 Column = Callable[[list[float]], float]
 
-_SELF: Final = "capas.cli.bench_memory"
-_SECONDS, _BYTES = 0, 2  # of a probe's numbers, in the order of `bench_ns3`
+_SELF: Final = "capas.bench.memory"
+_SECONDS, _BYTES = 0, 2  # of a probe's numbers, in the order of `ns3`
 _PROBES: Final[dict[str, Callable[[int], list[float]]]] = {
     "connections": connections,
     "kernel": kernel,
@@ -146,7 +146,7 @@ _PROBES: Final[dict[str, Callable[[int], list[float]]]] = {
 
 
 def measure(
-    runs: int, quick: bool, simulator: "bench_ns3.Ns3 | None", progress: Callable[[str], None]
+    runs: int, quick: bool, simulator: "ns3.Ns3 | None", progress: Callable[[str], None]
 ) -> Report:
     """100,000 idle connections, 10,000 hosts."""
     count, hosts = (10_000, 1_000) if quick else (100_000, 10_000)
@@ -182,7 +182,7 @@ def measure(
         " growth of its slab and of the Python process that holds both ends.",
         "The hosts: 50 to a leaf router, all leaf routers at one root.",
     ]
-    bench_ns3.note(simulator, report.notes)
+    ns3.note(simulator, report.notes)
     return report
 
 
