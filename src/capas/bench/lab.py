@@ -139,13 +139,13 @@ def kernel_server() -> Iterator[Server]:
 
 
 @contextlib.contextmanager
-def capas_server(offload: bool = True) -> Iterator[None]:
+def capas_server(offload: bool = True) -> Iterator[Server]:
     """The server on capas, at `CAPAS`, behind a TUN device."""
     server = Server("capas", _TUN, "offload" if offload else "plain")
     try:
         server.expect("ready")
         configure(_TUN, OWN["tun"])
-        yield
+        yield server
     finally:
         server.close()
 

@@ -19,6 +19,8 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 from capas.bench.load import BLOCK, pin_congestion
@@ -182,7 +184,7 @@ def kernel(interface: str) -> None:
         threading.Thread(target=_end_with_parent, daemon=True).start()
         _kernel_http()
         os._exit(0)
-    _end_with_input(interface)
+    _end_with_input({word: partial(set_offloads, interface, word) for word in ("on", "off")})
     _say("ready")
     server.run()
 
@@ -204,15 +206,16 @@ def capas(interface: str, offload: bool) -> None:
     from capas.aio.loop import new_event_loop
     from capas.application import inetd, web
     from capas.base.config import HostConfig
+    from capas.bench.sampler import Sampler
     from capas.real.devices import open_tun
     from capas.real.driver import RealDriver
     from capas.sockets.current import use_host
 
-    async def main() -> None:
+    async def main(sampler: Sampler) -> None:
         for name in ("echo", "discard", "chargen"):
             await inetd.start(name)
         await web.start(HTTP, app=_application())
-        _end_with_input()
+        _end_with_input({"begin": sampler.begin, "end": sampler.end})
         _say("ready")
         await asyncio.Event().wait()
 
@@ -222,32 +225,10 @@ def capas(interface: str, offload: bool) -> None:
         host = driver.host("bench", config)
         driver.attach(host, device, addresses=(f"{CAPAS[0]}/24", f"{CAPAS[1]}/64"))
         host.add_route("default", via=OWN["tun"][0])
+        sampler = Sampler(host)
         loop = new_event_loop(driver)
         with use_host(host):
-            if os.environ.get("CAPAS_BENCH_PROFILE"):
-                _profiled(loop, main())
-            else:
-                loop.run_until_complete(main())
-
-
-def _profiled(loop: asyncio.AbstractEventLoop, main: Any) -> None:
-    """With the profiler on; its text goes where the environment says, at each SIGUSR1."""
-    import cProfile
-    import pstats
-    import signal
-
-    profile = cProfile.Profile()
-
-    def show() -> None:
-        profile.disable()
-        with open(os.environ["CAPAS_BENCH_PROFILE"], "w") as file:
-            pstats.Stats(profile, stream=file).sort_stats("tottime").print_stats(60)
-        profile.clear()
-        profile.enable()
-
-    loop.add_signal_handler(signal.SIGUSR1, show)
-    profile.enable()
-    loop.run_until_complete(main)
+            loop.run_until_complete(main(sampler))
 
 
 # -- common ----------------------------------------------------------------------------------------
@@ -258,13 +239,16 @@ def _say(word: str) -> None:
     sys.stdout.flush()
 
 
-def _end_with_input(interface: str = "") -> None:
-    """End this process when its standard input does; a line "on" or "off" is for the offloads."""
+def _end_with_input(orders: dict[str, Callable[[], object]]) -> None:
+    """End this process when its standard input does; obey the ``orders`` that come by it.
+
+    An order's answer is the text that it returns, or "done".
+    """
 
     def wait() -> None:
         while line := os.read(0, 4096):
-            set_offloads(interface, line.decode().strip())
-            _say("done")
+            answer = orders[line.decode().strip()]()
+            _say(answer if isinstance(answer, str) else "done")
         os._exit(0)
 
     threading.Thread(target=wait, daemon=True).start()

@@ -6,10 +6,11 @@ virtual time and its own 127.0.0.1; both count in wall time.
 """
 
 import asyncio
+import sys
 import time
 from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from capas.bench.report import Report, Row, interleaved
 
@@ -87,12 +88,31 @@ async def transactions(seconds: float) -> float:
 _wall: Final = time.perf_counter  # bound here: in virtual time the module tells another
 
 
-def on_kernel(program: Callable[[float], Coroutine[Any, Any, float]], seconds: float) -> float:
+Program = Callable[[float], Coroutine[Any, Any, float]]
+
+
+class _Kind(NamedTuple):
+    """What is measured, and how it is shown."""
+
+    name: str
+    unit: str
+    scale: float
+    program: Program
+
+
+KINDS: Final = {
+    "round_trips": _Kind("1-byte round trips", "/s", 1.0, round_trips),
+    "bulk": _Kind("bulk", "Gbit/s", 8e-9, bulk),
+    "crr": _Kind("connect-request-close", "/s", 1.0, transactions),
+}
+
+
+def on_kernel(program: Program, seconds: float) -> float:
     """On the standard loop."""
     return asyncio.run(program(seconds))
 
 
-def on_capas(program: Callable[[float], Coroutine[Any, Any, float]], seconds: float) -> float:
+def on_capas(program: Program, seconds: float) -> float:
     """On a host of a world of its own, whose time stands apart from the wall's."""
     from capas.aio.loop import new_event_loop
     from capas.sim.world import World
@@ -111,19 +131,26 @@ def on_capas(program: Callable[[float], Coroutine[Any, Any, float]], seconds: fl
 def measure(runs: int, seconds: float, progress: Callable[[str], None]) -> Report:
     """All rows."""
     report = Report("sockets", "asyncio streams on one host", "kernel loopback")
-    for key, name, unit, scale, program in (
-        ("round_trips", "1-byte round trips", "/s", 1.0, round_trips),
-        ("bulk", "bulk", "Gbit/s", 8e-9, bulk),
-        ("crr", "connect-request-close", "/s", 1.0, transactions),
-    ):
+    for key, kind in KINDS.items():
         samples = interleaved(
             runs,
             {
-                "capas": partial(on_capas, program, seconds),
-                "kernel loopback": partial(on_kernel, program, seconds),
+                "capas": partial(on_capas, kind.program, seconds),
+                "kernel loopback": partial(on_kernel, kind.program, seconds),
             },
-            lambda text, name=name: progress(f"{name}: {text}"),  # type: ignore[misc]
+            lambda text, name=kind.name: progress(f"{name}: {text}"),  # type: ignore[misc]
         )
-        report.rows.append(Row(name, unit, samples.pop("capas"), samples, key, scale))
+        ours = samples.pop("capas")
+        report.rows.append(Row(kind.name, kind.unit, ours, samples, key, kind.scale))
     report.notes.append("Client and server in one process on both sides; wall time.")
     return report
+
+
+def main(words: list[str]) -> int:
+    """KEY SECONDS: one sample on capas, in a process of its own."""
+    sys.stdout.write(f"{on_capas(KINDS[words[0]].program, float(words[1]))}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

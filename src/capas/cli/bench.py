@@ -7,7 +7,6 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from capas.bench.docs import document
 from capas.bench.report import Report, to_stderr
 from capas.cli.options import json_option, print_json, reports_errors
 from capas.cli.render import console
@@ -19,6 +18,8 @@ _RUNS: Final = 5  # the fewest that make a median with a spread
 _SECONDS: Final = 0.6
 _QUICK: Final = (2, 0.2)
 _NS3: Final = "ns-3 is compared with if it is installed (`pip install ns3`) or --ns3 names it."
+
+_COMPILED: Final = "The wheel is made by `CAPAS_COMPILE=1 pip wheel .`, in a clone by `bin/wheel`."
 
 _ns3 = click.option("--ns3", metavar="PYTHON", help="A Python that has ns-3, if not this one.")
 
@@ -127,15 +128,54 @@ def memory(as_json: bool, quick: bool, runs: int, svg: str | None, ns3: str | No
     return _show(report, as_json, svg)
 
 
+@command.command()
+@click.option("--seconds", type=click.FloatRange(0.1), default=2.0, show_default=True)
+@json_option
+@reports_errors
+def where(as_json: bool, seconds: float) -> int:
+    """Where the time goes: CPU time per frame, exchange and connection on TUN, by layer."""
+    from capas.bench.lab import enter
+    from capas.bench.where import measure
+
+    enter()
+    found = measure(seconds, to_stderr)
+    to_stderr("")
+    if as_json:
+        print_json(found.json())
+    else:
+        console().print(found.table())
+    return 0
+
+
+@command.command(epilog=_COMPILED)
+@click.argument("python")
+@_common
+def compiled(as_json: bool, quick: bool, runs: int, svg: str | None, python: str) -> int:
+    """What compiling buys: the capas of this Python beside the compiled one of PYTHON."""
+    from capas.bench.compiled import measure
+
+    runs, seconds = (min(runs, _QUICK[0]), _QUICK[1]) if quick else (runs, _SECONDS)
+    return _show(measure(python, runs, seconds, quick, to_stderr), as_json, svg)
+
+
 @command.command(name="all")
 @click.argument("directory", type=click.Path(file_okay=False))
+@click.option("--compiled", metavar="PYTHON", help="A Python that has capas compiled.")
 @_ns3
 @_common
 def everything(
-    directory: str, as_json: bool, quick: bool, runs: int, svg: str | None, ns3: str | None
+    directory: str,
+    as_json: bool,
+    quick: bool,
+    runs: int,
+    svg: str | None,
+    ns3: str | None,
+    compiled: str | None,
 ) -> int:
     """All of them; writes performance.md and its plots into DIRECTORY."""
-    from capas.bench import memory, routes, sim, sockets, tap
+    from capas.bench import compiled as both
+    from capas.bench import memory, routes, sim, sockets, tap, where
+    from capas.bench.docs import document
     from capas.bench.ns3 import started
 
     few, seconds = _QUICK if quick else (runs, _SECONDS)
@@ -147,9 +187,11 @@ def everything(
             routes.measure(few, quick, tell),
             memory.measure(few, quick, simulator, tell),
         ]
+    if compiled is not None:
+        reports.append(both.measure(compiled, few, seconds, quick, tell))
     # Last, for it changes namespace; first to be read.
     reports.insert(0, tap.measure(few, seconds, False, frozenset(), tell))
-    document(Path(directory), reports)
+    document(Path(directory), reports, where.measure(seconds, tell))
     if as_json:
         print_json({"ok": True, "reports": [report.json() for report in reports]})
     return 0
