@@ -30,8 +30,9 @@ class Shares:
         if units <= 0:
             return
         spent = (seen["user"] + seen["system"]) * 1e6 / units
-        every = sum(seen["samples"].values()) or 1
-        column = {place: n / every * spent for place, n in seen["samples"].items()}
+        samples = seen["samples"] or {"other": 1}
+        every = sum(samples.values())
+        column = {place: n / every * spent for place, n in samples.items()}
         column["together"] = spent
         column["in the kernel"] = seen["system"] * 1e6 / units
         self.columns[name] = column
