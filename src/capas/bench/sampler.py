@@ -1,21 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whose code runs: a profile by a timer of the process's CPU time (``SIGPROF``).
+"""Whose code runs: a profile by samples, which slows nothing down, as a tracing profiler does.
 
-Every millisecond the innermost file of capas or asyncio answers for what runs, so nothing is
-slowed down by being watched, as it is by a tracing profiler.  A system call counts for who made it:
-reading and writing frames, with the kernel's copying and its own TCP at the other end, is
-``devices``.  Compiled modules are not seen: their time counts for their caller.
+Every millisecond the innermost file of capas or asyncio answers for the CPU time since the sample
+before; a sleeper spends none.  (A timer of CPU time would ask at the kernel's ticks only, which are
+few, and in step with its own work.)  A system call counts for who made it: reading and writing
+frames, with the kernel's copying and its own TCP at the other end, is ``devices``.  Compiled
+modules are not seen: their time counts for their caller.
 """
 
 import json
 import signal
+import time
 from collections import Counter
 from types import FrameType
 from typing import Final
 
 from capas.host.host import Host
 
-_PERIOD: Final = 0.001  # s of CPU time between samples
+_PERIOD: Final = 0.001  # s between samples
 
 #: Rows, from the wire to the program; what is in none of them is "other".
 PLACES: Final = (
@@ -45,7 +47,7 @@ def place_of(frame: FrameType | None) -> str:
     """The row that answers for the code running in ``frame``."""
     while frame is not None:
         path = frame.f_code.co_filename.replace("\\", "/")
-        if "/asyncio/" in path or path.endswith("/selectors.py"):
+        if "/asyncio/" in path:
             return "asyncio"
         _, found, inside = path.rpartition("/capas/")
         if found:
@@ -61,32 +63,34 @@ class Sampler:
 
     def __init__(self, host: Host) -> None:
         self._host = host
-        self._samples: Counter[str] = Counter()
+        self._samples: Counter[str] = Counter()  # ns of CPU time
+        self._last: int = 0
         self._start: tuple[float, float, int] = (0.0, 0.0, 0)
-        signal.signal(signal.SIGPROF, self._sample)
+        signal.signal(signal.SIGALRM, self._sample)
 
     def _sample(self, number: int, frame: FrameType | None) -> None:
-        self._samples[place_of(frame)] += 1
+        now = time.thread_time_ns()  # of the main thread, which handles signals
+        self._samples[place_of(frame)] += now - self._last
+        self._last = now
 
     def _now(self) -> tuple[float, float, int]:
-        """(user seconds, system seconds, bytes in and out) so far."""
+        """(seconds of CPU time, those in the kernel, bytes in and out) so far."""
         import resource  # there is none on Windows
 
-        used = resource.getrusage(resource.RUSAGE_SELF)
         moved = sum(one.stats.rx_bytes + one.stats.tx_bytes for one in self._host.interfaces)
-        return used.ru_utime, used.ru_stime, moved
+        return time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_stime, moved
 
     def begin(self) -> None:
         """Forget, and start."""
+        signal.setitimer(signal.ITIMER_REAL, _PERIOD, _PERIOD)
         self._samples.clear()
         self._start = self._now()
-        signal.setitimer(signal.ITIMER_PROF, _PERIOD, _PERIOD)
 
     def end(self) -> str:
         """Stop; what was seen, as JSON."""
-        signal.setitimer(signal.ITIMER_PROF, 0)
-        user, system, moved = (
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        spent, system, moved = (
             end - start for end, start in zip(self._now(), self._start, strict=True)
         )
-        seen = {"user": user, "system": system, "bytes": moved, "samples": self._samples}
+        seen = {"spent": spent, "system": system, "bytes": moved, "samples": self._samples}
         return json.dumps(seen)

@@ -29,12 +29,12 @@ class Shares:
         """``units`` of ``name`` (frames, exchanges, connections) cost what was ``seen``."""
         if units <= 0:
             return
-        spent = (seen["user"] + seen["system"]) * 1e6 / units
+        spent = seen["spent"] * 1e6 / units
         samples = seen["samples"] or {"other": 1}
         every = sum(samples.values())
         column = {place: n / every * spent for place, n in samples.items()}
         column["together"] = spent
-        column["in the kernel"] = seen["system"] * 1e6 / units
+        column["in the kernel"] = min(spent, seen["system"] * 1e6 / units)
         self.columns[name] = column
 
     def cells(self) -> list[list[str]]:
