@@ -35,6 +35,7 @@ from capas.real.clock import MonotonicClock
 from capas.real.device import Device
 from capas.real.ports import Ports
 from capas.sockets.driver import Driver
+from capas.sockets.garbage import collect_as_before, collect_seldom
 from capas.transport.endpoint import Endpoint
 
 _SLICE: Final = 1.0  # s; how often a waiter makes sure that somebody pumps
@@ -76,6 +77,7 @@ class RealDriver(Driver):
 
     def __init__(self, *, clock: Clock | None = None, batch: int = 64) -> None:
         settle_allocator()
+        collect_seldom()
         self.clock: Clock = clock if clock is not None else MonotonicClock()
         self._mutex = threading.RLock()
         self.lock = self._mutex
@@ -348,6 +350,7 @@ class RealDriver(Driver):
         if self._closed:
             return
         self._closed = True
+        collect_as_before()
         self._stop_thread()
         with self.lock:
             self.ports.close()

@@ -20,6 +20,8 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import Any, Final, Protocol
 
+from capas.sockets.garbage import collect_as_before, collect_seldom
+
 _SECOND: Final = 1_000_000_000
 
 
@@ -228,14 +230,9 @@ _LEFT_ALONE: Final = (
     "xdist",
 )
 
-#: Objects more than freed after which the garbage collector looks while a world runs.  With
-#: Python's 700 it takes a tenth of the time of 1,000 hosts; what waits for it is 1 MB.
-_YOUNG: Final = 10_000
-
 _lock: Final = threading.Lock()
 _users: Final[list[TimeSource]] = []  # one entry per world and thread that runs
 _known: dict[str, ModuleType] = {}  # modules looked through
-_thresholds: Final[list[tuple[int, int, int]]] = []  # of the garbage collector, to be restored
 _taken: list[tuple[ModuleType, str, Any, Any]] = []  # names of ours found in them
 
 
@@ -268,7 +265,7 @@ def _begin(source: TimeSource) -> None:
         if len(_users) == 1:
             _look_through_modules()
             _replace(True)
-            _collect_seldom()
+            collect_seldom()
 
 
 def _end(source: TimeSource) -> None:
@@ -276,23 +273,7 @@ def _end(source: TimeSource) -> None:
         _users.remove(source)
         if not _users:
             _replace(False)
-            _collect_as_before()
-
-
-def _collect_seldom() -> None:
-    """Look for garbage less often: the objects of hosts live long, and connections leave none."""
-    found = gc.get_threshold()
-    if 0 < found[0] < _YOUNG:
-        gc.set_threshold(_YOUNG, *found[1:])
-        _thresholds.append(found)
-
-
-def _collect_as_before() -> None:
-    """Undo `_collect_seldom`, unless somebody has set other thresholds since."""
-    if _thresholds:
-        found = _thresholds.pop()
-        if gc.get_threshold()[0] == _YOUNG:
-            gc.set_threshold(*found)
+            collect_as_before()
 
 
 def adopt_thread(source: TimeSource) -> None:
