@@ -52,6 +52,6 @@ def gather(packet: bytes, length: int, verify: bool, repeat: int, size: int) -> 
     for _ in range(repeat):
         after = int.from_bytes(head[seq : seq + 4], "big") + len(body) & 0xFFFFFFFF
         head[seq : seq + 4] = after.to_bytes(4, "big")
-        if train.joins(head, body):
+        if train.joins(head, body, len(body)):
             payload += body
     assert len(train.frame(0, payload, size, 0)) == length + len(payload)

@@ -82,18 +82,20 @@ class Gatherer:
             if train.wanted and train.wanted != length:
                 self._head = bytearray(train.wanted)
             return frame
+        readv, joins = os.readv, train.joins
         last = len(room) - READ_MAX  # where the last frame may begin
         while train.count < _FRAMES and end < last:
+            rest = room[end:]
             try:
-                size = os.readv(fd, (head, room[end:]))
+                size = readv(fd, (head, rest))
             except BlockingIOError:
                 self._empty = True
                 break
-            after = end + size - length
-            if after < end or not train.joins(head, room[end:after]):
-                self._held = size, room[end:]
+            n = size - length
+            if n < 0 or not joins(head, rest, n):
+                self._held = size, rest
                 break
-            end = after
+            end += n
         view = room[:end]
         return train.frame(
             self._prefix, view if end * _PIN >= _BUFFER else bytes(view), facts[4], now

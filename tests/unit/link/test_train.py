@@ -24,7 +24,8 @@ def gather(frames: list[Frame], verify: bool = True, head: int = HEAD) -> tuple[
     if not train.begin(*parts(frames[0], head), verify):
         return train, 0
     for n, frame in enumerate(frames[1:], 1):
-        if not train.joins(*parts(frame, head)):
+        headers, rest = parts(frame, head)
+        if not train.joins(headers, rest, len(rest)):
             return train, n
     return train, len(frames)
 
@@ -65,7 +66,7 @@ def test_segments_of_a_super_frame_become_one_again(v6: bool, skip: int) -> None
         segment(seq=1101),  # a gap
         segment(seq=900),  # old
         segment(seq=1100, ack=6),
-        segment(seq=1100, options=TS[:-1] + b"\x0a"),
+        segment(seq=1100, options=TS[:7] + b"\x06" + TS[8:]),  # older
         segment(seq=1100, options=b""),
         segment(seq=1100, flags=0x12),  # SYN
         segment(seq=1100, flags=0x14),  # RST
@@ -130,6 +131,24 @@ def test_the_last_of_bare_acknowledgements_stands_for_all() -> None:
     assert gather([acks[1], acks[0]])[1] == 1
     assert gather([acks[0], segment(10, ack=9)])[1] == 1
     assert gather([acks[0], segment(0, seq=1001, ack=9)])[1] == 1
+
+
+@pytest.mark.rfc("7323", "4.3")
+def test_newer_timestamps_join_and_those_of_the_first_stand() -> None:
+    stamps = [b"\x01\x01\x08\x0a" + bytes((0, 0, 0, n, 0, 0, 0, n + 1)) for n in (7, 7, 9)]
+    frames = [segment(seq=1000 + 100 * n, options=stamp) for n, stamp in enumerate(stamps)]
+    train, taken = gather(frames)
+    assert taken == 3
+    assert train.frame(0, bytes(300), 0, 0).data[HEAD - 12 :] == stamps[0]
+    back = segment(seq=1300, options=stamps[1])
+    assert gather([*frames, back])[1] == 3  # older than the one before it
+
+
+def test_timestamps_wrap() -> None:
+    stamps = [b"\x01\x01\x08\x0a" + at.to_bytes(4, "big") + bytes(4) for at in (2**32 - 1, 0, 3)]
+    frames = [segment(seq=1000 + 100 * n, options=stamp) for n, stamp in enumerate(stamps)]
+    assert gather(frames)[1] == 3
+    assert gather(frames[::-1])[1] == 1
 
 
 @given(st.binary(min_size=HEAD, max_size=200), st.booleans())
