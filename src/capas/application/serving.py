@@ -82,11 +82,11 @@ def _capped(
             service.refused += 1
             return _Refused()
         protocol = factory()
-        lost = protocol.connection_lost
 
         def gone(exc: Exception | None) -> None:
             service.open -= 1
-            lost(exc)
+            del protocol.connection_lost  # the class's own again, and no cycle is left behind
+            protocol.connection_lost(exc)
 
         service.open += 1
         protocol.connection_lost = gone  # type: ignore[method-assign]

@@ -40,6 +40,9 @@ def acknowledged(c: "TcpConnection", seg: Segment, now: int) -> None:
     ):
         _clean_progress(c, seg, ack, now)
         return
+    if ack == prior_una == tx.snd_nxt and not seg.sack:
+        _window_only(c, seg, now)
+        return
     prior_flight = recovery.in_flight(c)
     outcome = board.outcome
     outcome.reset()
@@ -76,6 +79,20 @@ def acknowledged(c: "TcpConnection", seg: Segment, now: int) -> None:
     c.want_output()
 
 
+def _window_only(c: "TcpConnection", seg: Segment, now: int) -> None:
+    """As `acknowledged`, when nothing is out and nothing is acknowledged."""
+    tx, life = c.tx, c.life
+    life.probes = 0
+    tx.update_window(seg.seq, tx.snd_una, seg.wnd << tx.snd_wscale)
+    if life.chrono.kind != NONE and tx.snd_una >= tx.queue_end:
+        life.chrono.switch(NONE, now)
+    c.timers.all_acknowledged(tx.snd_wnd > 0)
+    if not c.endpoint.readiness & WRITE:
+        c.writable()
+    if not c.dirty and tx.snd_nxt < tx.queue_end + tx.fin_queued:
+        c.want_output()
+
+
 def _clean_progress(c: "TcpConnection", seg: Segment, ack: int, now: int) -> None:
     """As `acknowledged`, when nothing was ever lost, reordered or repeated of what is out.
 
@@ -91,8 +108,6 @@ def _clean_progress(c: "TcpConnection", seg: Segment, ack: int, now: int) -> Non
     life = c.life
     life.probes = 0
     life.persist_backoff = 0
-    if ack >= tx.queue_end:
-        life.chrono.switch(NONE, now)
     tx.update_window(seg.seq, ack, seg.wnd << tx.snd_wscale)
     rec.dup_acks = 0
     rec.timeouts = 0
@@ -129,13 +144,19 @@ def _clean_progress(c: "TcpConnection", seg: Segment, ack: int, now: int) -> Non
     cc.on_ack(sample)
     if tx.auto_max and 2 * cc.cwnd > tx.limit:
         tx.tune(cc.cwnd)
-    if ack >= tx.queue_end:
+    if ack >= tx.queue_end and life.chrono.kind != NONE:
         life.chrono.switch(NONE, now)
-    _rearm(c, True, now)
+    if ack == tx.snd_nxt:
+        timers.all_acknowledged(tx.snd_wnd > 0)
+    else:
+        _rearm(c, True, now)
     if not c.endpoint.readiness & WRITE:
         c.writable()
     if not c.dirty:
-        c.want_output()
+        if tx.snd_nxt < tx.queue_end + tx.fin_queued:
+            c.want_output()
+        else:
+            c.account()  # what was acknowledged is held no more
 
 
 def _take_sack(c: "TcpConnection", seg: Segment, now: int) -> bool:
@@ -266,11 +287,7 @@ def _rearm(c: "TcpConnection", advanced: bool, now: int) -> None:
     """RFC 6298 §5.2-5.3: the timer runs while data is out, and starts anew with progress."""
     tx, timers = c.tx, c.timers
     if tx.snd_una == tx.snd_nxt:
-        timers.clear(tt.RTO)
-        timers.clear(tt.TLP)
-        timers.clear(tt.REORDER)
-        if tx.snd_wnd and timers.is_set(tt.PERSIST):
-            timers.clear(tt.PERSIST)
+        timers.all_acknowledged(tx.snd_wnd > 0)
     elif advanced or c.board.outcome.sacked:
         timers.set(tt.RTO, now + c.rtt.rto)
         if not rack.schedule_probe(c, now):

@@ -27,7 +27,7 @@ from capas.transport.tcp.states import (
     SYN_SENT,
     TIME_WAIT,
 )
-from capas.wire.tcp import ACK, FIN, RST, SYN, Segment
+from capas.wire.tcp import ACK, FIN, RST, SYN, URG, Segment
 
 if TYPE_CHECKING:
     from capas.transport.tcp.connection import TcpConnection
@@ -46,16 +46,19 @@ def segment_arrives(c: "TcpConnection", seg: Segment, now: int) -> None:
     rx, tx = c.rx, c.tx
     seg.seq = rx.rcv_nxt + diff(seg.seq, rx.rcv_nxt & M32)
     seg.ack = tx.snd_una + diff(seg.ack, tx.snd_una & M32)
-    if c.config.tcp_manners == "freebsd" and not freebsd.arrives(c, seg, now):
+    if rx.eager and not freebsd.arrives(c, seg, now):
         return
+    # A step that the segment gives no work to is not called.
     if (
         first_check_sequence(c, seg, now)
-        and second_check_reset(c, seg, now)
-        and fourth_check_syn(c, seg, now)
+        and (not seg.flags & RST or second_check_reset(c, seg, now))
+        and (not seg.flags & SYN or fourth_check_syn(c, seg, now))
         and fifth_check_ack(c, seg, now)
     ):
-        text.sixth_check_urgent(c, seg)
-        text.seventh_process_text(c, seg, now)
+        if seg.flags & URG:
+            text.sixth_check_urgent(c, seg)
+        if seg.length:
+            text.seventh_process_text(c, seg, now)
         if seg.flags & FIN:
             text.eighth_check_fin(c, seg, now)
 
@@ -67,7 +70,11 @@ def first_check_sequence(c: "TcpConnection", seg: Segment, now: int) -> bool:
     """First: PAWS (RFC 7323 §5.3), then the acceptability test of §3.10.7.4."""
     rx = c.rx
     flags = seg.flags
-    if c.neg.ts_ok and not _timestamps_ok(c, seg, now):
+    if (
+        c.neg.ts_ok
+        and (seg.ts_val < 0 or (seg.ts_val - rx.ts_recent) & M32 >= 0x80000000)
+        and not _timestamps_ok(c, seg, now)
+    ):
         return False
     if c.state == SYN_RECEIVED and flags & (SYN | ACK | RST) == SYN | ACK and seg.seq == rx.irs:
         # The SYN-ACK of a simultaneous open (figure 8): its SYN is old, its ACK is not.
@@ -77,8 +84,8 @@ def first_check_sequence(c: "TcpConnection", seg: Segment, now: int) -> bool:
     length = seg.length
     if flags & (SYN | FIN):
         length += (flags & SYN != 0) + (flags & FIN)
-    window = rx.window()
     seq, nxt = seg.seq, rx.rcv_nxt
+    window = rx.rcv_adv - nxt if rx.rcv_adv > nxt else 0
     if length == 0:
         ok = seq == nxt or nxt <= seq < nxt + window or (window == 0 and seq == nxt)
     elif window == 0:
@@ -158,8 +165,6 @@ def _remember_timestamp(c: "TcpConnection", seg: Segment, now: int) -> None:
 
 def second_check_reset(c: "TcpConnection", seg: Segment, now: int) -> bool:
     """Second: RST, with RFC 5961 §3.2: exactly RCV.NXT resets, the rest of the window is asked."""
-    if not seg.flags & RST:
-        return True
     if (
         seg.seq != c.rx.rcv_nxt
         and not c.config.tcp_insecure_rst
@@ -190,8 +195,6 @@ def second_check_reset(c: "TcpConnection", seg: Segment, now: int) -> bool:
 
 def fourth_check_syn(c: "TcpConnection", seg: Segment, now: int) -> bool:
     """Fourth: a SYN in the window (third, security, is obsolete): challenge it (RFC 5961 §4.2)."""
-    if not seg.flags & SYN:
-        return True
     if c.state == SYN_RECEIVED and c.passive:
         closing.done(c, now)  # back to LISTEN
         return False
@@ -236,17 +239,13 @@ def fifth_check_ack(c: "TcpConnection", seg: Segment, now: int) -> bool:
         return True
     _remember_timestamp(c, seg, now)
     acknowledged(c, seg, now)
-    return _closing_states(c, now)
+    return c.state < FIN_WAIT_1 or _closing_states(c, now)
 
 
 def _closing_states(c: "TcpConnection", now: int) -> bool:
     """The rest of the fifth step: what the acknowledgement of our FIN does."""
     state = c.state
-    if state < FIN_WAIT_1:
-        return True
-    if state == TIME_WAIT:
-        return True
-    if not c.fin_acknowledged():
+    if state == TIME_WAIT or not c.fin_acknowledged():
         return True
     if state == FIN_WAIT_1:
         c.set_state(FIN_WAIT_2, now)

@@ -92,7 +92,7 @@ def done(c: "TcpConnection", now: int) -> None:
     if c.state == CLOSED:
         return
     c.set_state(CLOSED, now)
-    c.timers.clear_all()
+    c.timers.give_up()
     c.tx.drop()
     if c.life.orphan:
         c.rx.discard()

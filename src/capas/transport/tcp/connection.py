@@ -76,7 +76,15 @@ class TcpConnection:
         "tx",
     )
 
-    def __init__(self, env: Environment, path: Path, iss: int, ts_offset: int, now: int) -> None:
+    def __init__(
+        self,
+        env: Environment,
+        path: Path,
+        iss: int,
+        ts_offset: int,
+        now: int,
+        listener: "TcpListener | None" = None,
+    ) -> None:
         config = env.config
         self.env: Environment = env
         self.config: HostConfig = config
@@ -85,11 +93,11 @@ class TcpConnection:
         self.state: int = CLOSED
         self.error: int = 0
         self.dirty: bool = False
-        self.listener: TcpListener | None = None
+        self.listener: TcpListener | None = listener
         self.peer_syn: Segment | None = None
         self.fast: FastOpen | None = None
         self.endpoint: Endpoint = Endpoint(env.ready)
-        self.options: UserOptions = UserOptions(config)
+        self.options: UserOptions = UserOptions(config) if listener is None else listener.options
         self.neg: Negotiated = Negotiated(ts_offset)
         path.refresh(now)
         mss = path.max_segment()

@@ -20,6 +20,7 @@ _MAX_AGE: Final = 2  # periods a cookie stays good
 _TS_BITS: Final = 6
 _TS_MASK: Final = (1 << _TS_BITS) - 1
 _NO_SCALE: Final = 15
+_PAIRS: Final = 256  # pairs of addresses whose timestamp offset is remembered
 _REOPEN_STEP: Final = 65_537  # Linux tcp_timewait_state_process: 65535 + 2
 
 
@@ -27,13 +28,16 @@ _REOPEN_STEP: Final = 65_537  # Linux tcp_timewait_state_process: 65535 + 2
 class Secrets:
     """The keys of one host's TCP."""
 
-    __slots__ = ("_cookie_key", "_iss_key", "_old_end", "_old_key")
+    __slots__ = ("_cookie_key", "_iss_key", "_offsets", "_old_end", "_old_key")
 
     def __init__(self, rng: Rng) -> None:
         self._iss_key: bytes = rng.bytes(32)
         self._cookie_key: bytes = rng.bytes(32)
         self._old_key: bytes = b""
         self._old_end: int = 0
+        self._offsets: dict[
+            bytes, int
+        ] = {}  # by pair of addresses
 
     def iss(self, key: bytes, now: int) -> int:
         """ISN = M + F(four-tuple, secret); M ticks every 4 us (RFC 6528 §3)."""
@@ -51,7 +55,13 @@ class Secrets:
 
     def ts_offset(self, key: bytes) -> int:
         """A timestamp offset per pair of addresses (RFC 7323 §7.1), not per port."""
-        return _hash(self._iss_key, b"ts", key[:-4])
+        pair = key[:-4]
+        offset = self._offsets.get(pair)
+        if offset is None:
+            if len(self._offsets) >= _PAIRS:
+                self._offsets.clear()
+            offset = self._offsets[pair] = _hash(self._iss_key, b"ts", pair)
+        return offset
 
     def cookie(self, key: bytes, irs: int, mss: int, now: int) -> int:
         """An ISS that remembers the peer's MSS."""

@@ -26,11 +26,7 @@ FALLBACK_RTO: Final = 3 * SECOND  # RFC 6298 §5.7
 def window_shift(config: "HostConfig", limit: int) -> int:
     """The smallest shift that lets the largest buffer be advertised (RFC 7323 §2.3)."""
     space = max(limit, config.tcp_receive_buffer_max)
-    shift = 0
-    while space > MAX_WINDOW and shift < tcp_options.MAX_WINDOW_SCALE:
-        space >>= 1
-        shift += 1
-    return shift
+    return min(max(space.bit_length() - 16, 0), tcp_options.MAX_WINDOW_SCALE)
 
 
 def initial_receive_window(c: "TcpConnection", mss: int) -> int:
@@ -81,8 +77,12 @@ def send_syn(c: "TcpConnection", now: int) -> None:
         ts_ecr = 0
     if ts_ok:
         ts_val = ts_now(c, now)
-    shift = window_shift(config, rx.limit) if wscale_ok else -1
-    mss = c.life.advmss = advertised_mss(c)
+    if passive:  # as agreed when the peer's SYN came
+        shift = rx.rcv_wscale if wscale_ok else -1
+        mss = c.life.advmss
+    else:
+        shift = window_shift(config, rx.limit) if wscale_ok else -1
+        mss = c.life.advmss = advertised_mss(c)
     fast = c.fast
     cookie, experimental, size = None, False, 0
     if fast is not None and (passive or not (c.recovery.timeouts or fast.repeated)):
@@ -135,7 +135,8 @@ def take_syn(c: "TcpConnection", seg: Segment, now: int) -> None:
         neg.ecn_ok = config.tcp_ecn != 0 and seg.flags & (ECE | CWR) == ECE | CWR
     default = default_mss(config, c.path.remote)
     neg.peer_mss = max(seg.mss, 64) if seg.mss > 0 else default  # Linux TCP_MIN_MSS-like floor
-    rx.start(seg.seq, initial_receive_window(c, advertised_mss(c)))
+    c.life.advmss = advertised_mss(c)
+    rx.start(seg.seq, initial_receive_window(c, c.life.advmss))
     if neg.wscale_ok:
         tx.snd_wscale = seg.wscale
         rx.rcv_wscale = window_shift(config, rx.limit)
@@ -145,7 +146,9 @@ def take_syn(c: "TcpConnection", seg: Segment, now: int) -> None:
     tx.snd_wnd = seg.wnd  # never scaled in a SYN (RFC 7323 §2.2)
     tx.max_wnd = max(tx.max_wnd, seg.wnd)
     tx.snd_wl1 = seg.seq
-    update_mss(c, now)
+    if c.listener is None:
+        c.path.refresh(now)  # time has passed since our SYN; a child's is new
+    fit_mss(c)
     manners.round_receive_buffer(c)
     window = max(config.tcp_initial_window, 1) * tx.mss
     c.cc.initial_window = window
@@ -219,9 +222,14 @@ def default_mss(config: "HostConfig", remote: bytes) -> int:
 
 
 def update_mss(c: "TcpConnection", now: int) -> None:
+    """As `fit_mss`, after another look at the path."""
+    c.path.refresh(now)
+    fit_mss(c)
+
+
+def fit_mss(c: "TcpConnection") -> None:
     """Eff.snd.MSS from the peer's option, the path and our own options (RFC 9293 §3.7.1)."""
     path, neg, tx = c.path, c.neg, c.tx
-    path.refresh(now)
     mss = min(neg.peer_mss, path.max_segment())
     if c.options.maxseg:
         mss = min(mss, c.options.maxseg)

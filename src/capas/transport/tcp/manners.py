@@ -38,8 +38,9 @@ def is_early(c: "TcpConnection") -> bool:
 def announced_segment(c: "TcpConnection") -> int:
     """The MSS option: by the interface's MTU (RFC 6691 §2); Linux and IPv6 go by the path's."""
     path = c.path
-    by_path = not freebsd(c) or len(path.remote) == 16
-    return min(path.max_segment(), path.largest_segment()) if by_path else path.largest_segment()
+    if c.rx.eager and len(path.remote) == 4:
+        return path.largest_segment()
+    return min(path.max_segment(), path.largest_segment())
 
 
 def congestion_name(config: "HostConfig", name: str) -> str:
@@ -61,7 +62,7 @@ def connect_error(c: "TcpConnection", error: "IcmpError") -> int:
 def round_receive_buffer(c: "TcpConnection") -> None:
     """FreeBSD makes the buffer a multiple of the segment size once that is known."""
     rx = c.rx
-    if c.passive and c.state == SYN_RECEIVED:
+    if c.listener is not None and c.state == SYN_RECEIVED:
         return  # there is no socket yet
     if c.config.tcp_round_receive_buffer:
         mss = c.tx.mss + (12 if c.neg.ts_ok else 0)

@@ -74,9 +74,10 @@ def listen_arrives(
     layer.counters.add("tcp.passive_opens")
     c.set_state(SYN_RECEIVED, now)
     handshake.take_syn(c, seg, now)
-    layer.env.fastopen.serve(listener, c, seg)
-    if c.fast is not None and c.fast.early:
-        _early_child(listener, c, seg)
+    if seg.cookie is not None or seg.length:
+        layer.env.fastopen.serve(listener, c, seg)
+        if c.fast is not None and c.fast.early:
+            _early_child(listener, c, seg)
     handshake.send_syn(c, now)
     c.timers.set(tt.RTO, now + c.rtt.rto)
     return True
@@ -107,9 +108,7 @@ def _child(
     way.tos, way.ttl = listener.tos, listener.ttl
     if iss < 0:
         iss = layer.secrets.iss(way.key, now)
-    c = TcpConnection(layer.env, way, iss, layer.secrets.ts_offset(way.key), now)
-    c.listener = listener
-    c.options = listener.options
+    c = TcpConnection(layer.env, way, iss, layer.secrets.ts_offset(way.key), now, listener)
     if listener.congestion:
         c.set_congestion(listener.congestion)
     if listener.receive_buffer:

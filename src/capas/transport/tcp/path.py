@@ -8,7 +8,7 @@ the pseudo-header sum, the MTU in force and what the link can take as a super-fr
 from struct import Struct
 from typing import TYPE_CHECKING, Final, final
 
-from capas.base.checksum import Buffer, pseudo_sum
+from capas.base.checksum import Buffer
 from capas.base.frame import GSO_TCPV4, GSO_TCPV6, Offload
 from capas.transport.demux import make_key
 from capas.wire.tcp import CHECKSUM_OFFSET, PROTOCOL
@@ -73,7 +73,8 @@ class Path:
         self.remote_port: int = remote_port
         self.interface_index: int = interface_index
         self.key: bytes = make_key(local, local_port, remote, remote_port)
-        self.pseudo: int = pseudo_sum(local, remote, PROTOCOL, 0)
+        # As `pseudo_sum`: what is added later makes it positive, so zero's two forms are the same.
+        self.pseudo: int = int.from_bytes(remote + local, "big") % 65535 + PROTOCOL
         self.ip_header: int = 20 if len(remote) == 4 else 40
         self.route: Route | None = None
         self._generation: int = -1

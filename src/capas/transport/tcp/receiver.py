@@ -288,6 +288,28 @@ class Receiver:
         self._took(limit - left)
         return b"".join(out)
 
+    def read_into(self, room: memoryview) -> int:
+        """As `read`, copied to where the user wants it; how many bytes were."""
+        chunks = self.chunks
+        at, end = 0, len(room)
+        while chunks and at < end:
+            offset = self._offset
+            chunk = chunks[0]
+            n = len(chunk) - offset
+            if n > end - at:
+                n = end - at
+                room[at:end] = chunk[offset : offset + n]
+                self._offset = offset + n
+            else:
+                room[at : at + n] = chunk[offset:] if offset else chunk
+                self._offset = 0
+                chunks.popleft()
+            at += n
+        if not chunks:
+            self.chunks = _NOTHING
+        self._took(at)
+        return at
+
     def peek(self, limit: int) -> bytes:
         """Up to ``limit`` buffered bytes, which stay."""
         out: list[bytes | memoryview] = []

@@ -45,13 +45,25 @@ class Owner(Protocol):
 
 
 @final
+class _Nobody:
+    """The owner of a table that was given up."""
+
+    def on_timer(self, kind: int, now: int) -> None:
+        """Nothing is armed any more."""
+
+
+_NOBODY: Final = _Nobody()
+
+
+@final
 class TimerTable(Timer):
     """One deadline per kind; ``owner.on_timer(kind, now)`` is called for each that is due."""
 
     __slots__ = ("_owner", "_scheduler", "deadlines")
 
     def __init__(self, scheduler: Scheduler, owner: Owner) -> None:
-        super().__init__()
+        self.deadline: int = NEVER  # as `Timer` does: a call less for each connection
+        self.queued: int = NEVER
         self.deadlines: list[int] = _NONE
         self._scheduler: Scheduler = scheduler
         self._owner: Owner = owner
@@ -72,9 +84,20 @@ class TimerTable(Timer):
             earliest = min(deadlines)
             if earliest == NEVER:
                 self.deadlines = _NONE
-                self._scheduler.cancel(self)
-            else:
-                self.deadline = earliest
+            self.deadline = earliest  # never earlier than the heap's entry: no call is needed
+
+    def all_acknowledged(self, window_open: bool) -> None:
+        """Nothing is out: no acknowledgement is awaited, nor a window that is open."""
+        deadlines = self.deadlines
+        if deadlines is _NONE:
+            return
+        deadlines[RTO] = deadlines[TLP] = deadlines[REORDER] = NEVER
+        if window_open:
+            deadlines[PERSIST] = NEVER
+        earliest = min(deadlines)
+        if earliest == NEVER:
+            self.deadlines = _NONE
+        self.deadline = earliest
 
     def is_set(self, kind: int) -> bool:
         """Whether ``kind`` is armed."""
@@ -84,6 +107,15 @@ class TimerTable(Timer):
         """Disarm everything."""
         self.deadlines = _NONE
         self._scheduler.cancel(self)
+
+    def give_up(self) -> None:
+        """Disarm everything for good.
+
+        The heap keeps its entry until that comes up, a second after a short connection began: it
+        must not keep the owner, or a busy server drags thousands of dead connections along.
+        """
+        self.clear_all()
+        self._owner = _NOBODY
 
     def fire(self, now: int) -> None:
         """Tell the owner of each due kind, then arm for the earliest that is left."""

@@ -83,6 +83,16 @@ def receive(c: "TcpConnection", limit: int, now: int, peek: bool) -> bytes | Non
     return None
 
 
+def receive_into(c: "TcpConnection", room: memoryview, now: int) -> int | None:
+    """As `receive`, copied into ``room``; how many bytes, 0 at the end of the stream."""
+    rx = c.rx
+    if not rx.buffered:
+        return None if receive(c, 1, now, False) is None else 0
+    n = rx.read_into(room)
+    _after_read(c, now)
+    return n
+
+
 def receive_ended(c: "TcpConnection") -> bool:
     """No more data will ever come."""
     rx = c.rx
