@@ -131,6 +131,9 @@ class CapasEventLoop(asyncio.SelectorEventLoop):
     ) -> None:
         if sslcontext is None and isinstance(sock, Socket):
             fd = sock.fileno()
+            description = sock.description
+            if isinstance(description, StreamDescription) and sock.proto == std.IPPROTO_TCP:
+                description.set_children_nodelay()
             self._add_reader(fd, self._accept, protocol_factory, sock, server, backlog)
         else:
             super()._start_serving(protocol_factory, sock, sslcontext, server, backlog, *limits)  # type: ignore[misc]
@@ -144,9 +147,6 @@ class CapasEventLoop(asyncio.SelectorEventLoop):
                 connection = listening.take()
             if connection is None:
                 return
-            if listening.proto == std.IPPROTO_TCP:
-                connection.options = connection.options.copy()
-                connection.options.nodelay = True  # as asyncio
             try:
                 protocol = factory()
             except (SystemExit, KeyboardInterrupt):

@@ -126,6 +126,12 @@ class StreamDescription(Description):
         listener.fastopen_keys = list(self.fastopen_keys)
         self.exchange(listener.endpoint)
 
+    def set_children_nodelay(self) -> None:
+        """As asyncio sets TCP_NODELAY on each connection: once, for all that will be accepted."""
+        if self.listener is not None:
+            self.listener.options = self.listener.options.copy()
+            self.listener.options.nodelay = True
+
     def accept(self) -> "StreamDescription | None":
         """accept(2); None: nobody is waiting."""
         connection = self.take()

@@ -34,10 +34,21 @@ MAX_BLOCKS_WITH_TIMESTAMPS: Final = 3
 _pack_timestamps = Struct("!4sLL").pack
 _BLOCKS: Final = tuple(Struct("!%dL" % (2 * n)) for n in range(5))
 _unpack_pair = Struct("!LL").unpack_from
+#: The options of a SYN in Linux's order: MSS, SACK permitted and timestamps, NOP and window scale.
+_SYN: Final = Struct("!HHLLL3sB")
+_SYN_KINDS: Final = (0x0204, 0x0402080A, b"\x01\x03\x03")
+_unpack_syn = _SYN.unpack_from
+_pack_syn = _SYN.pack
 
 
 def parse_options(data: bytes, start: int, end: int, segment: "Segment") -> None:
     """Fill ``segment`` from the options in ``data[start:end]`` (untrusted bytes)."""
+    if end - start == 20:  # perhaps a SYN of Linux, and of ours: all at once
+        mss_is, mss, sack_is, val, ecr, scale_is, scale = _unpack_syn(data, start)
+        if (mss_is, sack_is, scale_is) == _SYN_KINDS:
+            segment.mss, segment.ts_val, segment.ts_ecr, segment.sack_ok = mss, val, ecr, True
+            segment.wscale = min(scale, MAX_WINDOW_SCALE)
+            return
     i = start
     while i < end:
         kind = data[i]
@@ -104,6 +115,9 @@ def syn_options(
 
     ``order`` is the stack's manner: "linux" puts MSS, SACK, TS, WS; "freebsd" MSS, WS, SACK, TS.
     """
+    if wscale >= 0 and sack_ok and ts_val >= 0 and cookie is None and order == "linux":
+        mss_is, sack_is, scale_is = _SYN_KINDS
+        return _pack_syn(mss_is, mss, sack_is, ts_val, ts_ecr, scale_is, wscale)
     out = bytearray((MSS, 4, mss >> 8, mss & 0xFF))
     ts = b"\x08\x0a" + _pack_timestamps(b"", ts_val, ts_ecr)[4:] if ts_val >= 0 else b""
     if order == "freebsd":

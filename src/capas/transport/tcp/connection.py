@@ -10,7 +10,7 @@ Arriving segments go to `arrives` (after a fast path for the two commonest kinds
 from typing import TYPE_CHECKING, final
 
 from capas.base.checksum import Buffer
-from capas.base.clock import SECOND
+from capas.base.clock import NEVER, SECOND
 from capas.base.events import Tracer
 from capas.base.seq import M32
 from capas.transport.endpoint import ERROR, READ, WRITE, Endpoint
@@ -268,7 +268,8 @@ class TcpConnection:
             life.pingpong = True
         if rx.ack != ACK_NONE:
             rx.ack = ACK_NONE
-            self.timers.clear(tt.DELACK)
+            if self.timers.deadlines[tt.DELACK] != NEVER:
+                self.timers.clear(tt.DELACK)
         rx.last_ack_sent = rx.rcv_nxt
         rx.dsack = None
 
@@ -393,14 +394,4 @@ class TcpConnection:
 
     def set_congestion(self, name: str) -> None:
         """TCP_CONGESTION; KeyError for an unknown name."""
-        if name != self.cc.name:
-            old = self.cc
-            new = congestion.create(
-                congestion_name(self.config, name),
-                self.tx.mss,
-                old.initial_window,
-                self.life.heard,
-            )
-            new.cwnd = old.cwnd
-            new.ssthresh = old.ssthresh
-            self.cc = new
+        user.set_congestion(self, name)

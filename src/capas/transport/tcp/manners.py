@@ -27,7 +27,7 @@ _FREEBSD_HARD: Final = frozenset(
 
 def freebsd(c: "TcpConnection") -> bool:
     """Whether the host has FreeBSD's manners."""
-    return c.config.tcp_manners == "freebsd"
+    return c.rx.eager
 
 
 def is_early(c: "TcpConnection") -> bool:
@@ -74,4 +74,4 @@ def round_receive_buffer(c: "TcpConnection") -> None:
 
 def acknowledgements_repeat_fin(c: "TcpConnection") -> bool:
     """FreeBSD's bare acknowledgements carry the FIN that is not acknowledged yet."""
-    return c.fin_sent() and not c.fin_acknowledged() and freebsd(c)
+    return c.rx.eager and c.fin_sent() and not c.fin_acknowledged()

@@ -10,8 +10,9 @@ Budget: 3 calls besides the internet layer's for one run of new data.
 
 from typing import TYPE_CHECKING, Final
 
-from capas.base.clock import SECOND
+from capas.base.clock import MS, NEVER, SECOND
 from capas.base.seq import M32
+from capas.transport.endpoint import WRITE
 from capas.transport.tcp import manners, rack
 from capas.transport.tcp import timers as tt
 from capas.transport.tcp.handshake import ts_now, update_mss
@@ -29,18 +30,21 @@ if TYPE_CHECKING:
 
 ECT0: Final = 2  # RFC 3168 §5: ECN-capable transport
 _NO_PIECES: Final = ()
+timestamps = tcp_options.timestamps
 
 
 def output(c: "TcpConnection", now: int) -> None:
     """Send what may be sent; whatever goes out carries the acknowledgement."""
     if HAS_OUTPUT[c.state] or (c.state == SYN_RECEIVED and c.fast is not None and c.fast.early):
         tx = c.tx
-        if c.path.stale():
-            update_mss(c, now)
-        if c.board.lost:
-            _repair(c, now)
-        if tx.snd_nxt < tx.queue_end or (tx.fin_queued and tx.snd_nxt == tx.queue_end):
-            _new_data(c, now)
+        more = tx.snd_nxt < tx.queue_end + tx.fin_queued
+        if more or c.board.lost:
+            if c.path.stale():
+                update_mss(c, now)
+            if c.board.lost:
+                _repair(c, now)
+            if more:
+                _new_data(c, now)
     ack = c.rx.ack
     if ack == ACK_NOW:
         send_ack(c, now)
@@ -58,7 +62,9 @@ def transmit(c: "TcpConnection", seq: int, n: int, flags: int, now: int) -> bool
     neg = c.neg
     if rx.ooo is None and rx.dsack is None:
         room = -1
-        options = tcp_options.timestamps(ts_now(c, now), rx.ts_recent) if neg.ts_ok else b""
+        options = b""
+        if neg.ts_ok:
+            options = timestamps((now // MS + neg.ts_offset) & M32, rx.ts_recent)
     else:
         room = _sack_room(c, n)
         options = _options(c, room, now)
@@ -113,7 +119,7 @@ def _options(c: "TcpConnection", room: int, now: int) -> bytes:
     rx = c.rx
     options = b""
     if c.neg.ts_ok:
-        options = tcp_options.timestamps(ts_now(c, now), rx.ts_recent)
+        options = timestamps(ts_now(c, now), rx.ts_recent)
     if room > 0:
         options += tcp_options.sack_blocks([edge & M32 for edge in rx.sack(room)])
     return options
@@ -151,7 +157,7 @@ def send_reset(c: "TcpConnection", now: int) -> None:
     c.counters.add("tcp.resets_out")
     options = b""
     if c.neg.ts_ok:
-        options = tcp_options.timestamps(ts_now(c, now), max(c.rx.ts_recent, 0))
+        options = timestamps(ts_now(c, now), max(c.rx.ts_recent, 0))
     seq, ack = c.tx.snd_nxt & M32, c.rx.rcv_nxt & M32
     c.path.send(seq, ack, RST | ACK, 0, 0, options, (), 0, False, 0, now)
 
@@ -230,11 +236,14 @@ def _run_limit(c: "TcpConnection") -> int:
 
 def _new_data(c: "TcpConnection", now: int) -> None:
     tx, cc, rec, board = c.tx, c.cc, c.recovery, c.board
-    flight = in_flight(c)
-    if flight == 0 and tx.snd_nxt == tx.snd_una and c.config.tcp_slow_start_after_idle:
-        cc.idle_restart(now, c.rtt.rto)
     mss = tx.mss
-    run_limit = _run_limit(c)
+    if tx.snd_nxt != tx.snd_una:
+        flight = in_flight(c)
+    else:
+        flight = 0
+        if now - cc.last_sent > c.rtt.rto and c.config.tcp_slow_start_after_idle:
+            cc.idle_restart(now, c.rtt.rto)
+    run_limit = mss if tx.queue_end - tx.snd_nxt <= mss else _run_limit(c)
     reducing = rec.phase == RECOVERY or rec.phase == PHASE_CWR
     cc.cwnd_limited = 0
     limited = False  # by the peer's window
@@ -267,8 +276,11 @@ def _new_data(c: "TcpConnection", now: int) -> None:
     if tx.fin_queued and tx.snd_nxt == tx.queue_end and tx.snd_una + tx.snd_wnd > tx.snd_nxt:
         _send_fin(c, flight, now)
     _after_sending(c, now)
-    c.writable()
-    c.life.chrono.switch(RWND_LIMITED if limited else BUSY, now)
+    if not c.endpoint.readiness & WRITE:
+        c.writable()
+    kind = RWND_LIMITED if limited else BUSY
+    if c.life.chrono.kind != kind:
+        c.life.chrono.switch(kind, now)
     if not board.lost and tx.snd_nxt >= tx.queue_end and flight < cc.cwnd:
         board.rate.limited_by_application(flight)
 
@@ -346,8 +358,9 @@ def _after_sending(c: "TcpConnection", now: int) -> None:
     """The timer for what is out, or for a window that stays shut."""
     tx, timers = c.tx, c.timers
     if tx.snd_nxt > tx.snd_una:
-        timers.clear(tt.PERSIST)
-        if not timers.is_set(tt.RTO):
+        if timers.deadlines[tt.PERSIST] != NEVER:
+            timers.clear(tt.PERSIST)
+        if timers.deadlines[tt.RTO] == NEVER:
             timers.set(tt.RTO, now + c.rtt.rto)
         if c.options.user_timeout and not timers.is_set(tt.USER):
             timers.set(tt.USER, now + c.options.user_timeout)

@@ -14,6 +14,8 @@ from capas.transport.demux import make_key
 from capas.wire.tcp import CHECKSUM_OFFSET, PROTOCOL
 
 if TYPE_CHECKING:
+    from capas.internet.ipv4 import Ipv4
+    from capas.internet.ipv6 import Ipv6
     from capas.internet.net import Internet
     from capas.internet.route import Route
 
@@ -37,6 +39,7 @@ class Path:
 
     __slots__ = (
         "_generation",
+        "_ip",
         "gso_max",
         "gso_offload",
         "gso_type",
@@ -67,6 +70,8 @@ class Path:
         interface_index: int = 0,
     ) -> None:
         self.net: Internet = net
+        #: Straight to the family's layer: `Internet.send` would ask for it with each segment.
+        self._ip: Ipv4 | Ipv6 = net.ipv4 if len(remote) == 4 else net.ipv6
         self.local: bytes = local
         self.local_port: int = local_port
         self.remote: bytes = remote
@@ -168,7 +173,7 @@ class Path:
         )
         if options:
             header += options
-        return self.net.send(
+        return self._ip.send(
             route,
             self.local,
             self.remote,

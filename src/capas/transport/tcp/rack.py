@@ -159,11 +159,12 @@ def schedule_probe(c: "TcpConnection", now: int) -> bool:
             pto += _MIN_PTO_SLACK
     else:
         pto = c.config.tcp_rto_initial
-    rto_at = c.timers.deadlines[tt.RTO]
+    timers = c.timers
+    rto_at = timers.deadlines[tt.RTO]
     if rto_at != NEVER and now + pto >= rto_at:
         pto = max(rto_at - now, 0)
-        c.timers.set(tt.RTO, rto_at + c.rtt.rto)  # the probe goes instead (RFC 8985 §7.2)
-    c.timers.set(tt.TLP, now + pto)
+        timers.deadlines[tt.RTO] = rto_at + c.rtt.rto  # the probe goes instead (RFC 8985 §7.2)
+    timers.set(tt.TLP, now + pto)
     return True
 
 

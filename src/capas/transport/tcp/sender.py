@@ -145,6 +145,12 @@ class Sender:
         """The ``n`` queued bytes from ``seq`` on, as buffers to be joined."""
         end = seq + n
         if end > self._sealed_end:
+            tail = self._tail
+            if tail is not None and n == len(tail) and seq == self._sealed_end:
+                self._tail = None  # as `_seal`: one small write, sent at once
+                chunk = bytes(tail)
+                self._push(chunk)
+                return (chunk,)
             self._seal()
         starts, chunks = self._starts, self._chunks
         i = bisect_right(starts, seq, self._head) - 1
@@ -168,7 +174,8 @@ class Sender:
 
     def release(self, seq: int) -> None:
         """Everything below ``seq`` is acknowledged: forget it."""
-        seq = min(seq, self.queue_end)
+        if seq > self.queue_end:
+            seq = self.queue_end
         if seq <= self.base:
             return
         self.base = seq

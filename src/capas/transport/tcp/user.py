@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from capas.base.checksum import Buffer
 from capas.errors import os_error
 from capas.transport.endpoint import READ, WRITE
+from capas.transport.tcp.congestion import base as congestion
+from capas.transport.tcp.manners import congestion_name
 from capas.transport.tcp.receiver import ACK_NOW
 from capas.transport.tcp.recovery import in_flight
 from capas.transport.tcp.states import CAN_SEND, CLOSED, SYN_SENT
@@ -115,3 +117,13 @@ def _after_read(c: "TcpConnection", now: int) -> None:
     ):
         rx.ack = ACK_NOW
         c.want_output()
+
+
+def set_congestion(c: "TcpConnection", name: str) -> None:
+    """TCP_CONGESTION: another algorithm goes on with the window; KeyError for an unknown name."""
+    old = c.cc
+    if name != old.name:
+        name = congestion_name(c.config, name)
+        c.cc = congestion.create(name, c.tx.mss, old.initial_window, c.life.heard)
+        c.cc.cwnd = old.cwnd
+        c.cc.ssthresh = old.ssthresh
