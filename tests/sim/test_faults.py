@@ -17,7 +17,7 @@ from capas.sockets.current import use_host
 from capas.sockets.socket import Socket
 
 
-def clock_world(**settings):
+def clock_world(numbers=100, every=0.01, **settings):
     """A client that sends a datagram each 10 ms and a server that notes when they come."""
     world = World(seed=1)
     client, server = world.host("client"), world.host("server")
@@ -33,9 +33,9 @@ def clock_world(**settings):
 
     def send():
         with Socket(std.AF_INET, std.SOCK_DGRAM) as s:
-            for i in range(100):
+            for i in range(numbers):
                 s.sendto(str(i).encode(), ("10.0.0.2", 9))
-                time.sleep(0.01)
+                time.sleep(every)
 
     world.thread(server, listen)
     world.thread(client, send)
@@ -152,12 +152,12 @@ def test_a_paused_host_reads_its_ring_when_it_wakes():
     assert dict(got)[30] == 501
 
 
-def test_the_ring_of_a_paused_host_is_bounded(monkeypatch):
-    world, wire, _ = clock_world()
-    monkeypatch.setattr("capas.sim.engine._INBOX_LIMIT", 5)
+def test_the_ring_of_a_paused_host_is_bounded():
+    world, wire, _ = clock_world(numbers=5000, every=0.001)
     with world.pause("server"):
-        world.run(until=0.5)
-    assert world.node("server").overflows > 30
+        world.run(until=4.9)
+        assert len(world.node("server").inbox) == 4096
+    assert world.node("server").overflows > 800
     assert wire.up.statistics.undeliverable == world.node("server").overflows
     assert isinstance(world.node("server"), HostNode)
 

@@ -38,6 +38,7 @@ class PacedDriver(Driver):
     virtual = False
 
     def __init__(self, world: World, *, clock: Clock | None = None) -> None:
+        super().__init__()
         self.world: World = world
         self.ports: Ports = Ports(_BATCH)
         self.lock = _CaughtUp(self)

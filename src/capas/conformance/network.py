@@ -63,6 +63,7 @@ class ScriptDriver(Driver):
     """Virtual time that moves only when the runner says so."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.time: int = 0
 
     def now(self) -> int:

@@ -60,9 +60,11 @@ class Host:
         self.counters: Counters = Counters()
         self.scheduler: Scheduler = Scheduler()
         self.trace: Tracer | None = trace
+        self.driver: object = None  # what makes its time pass, a `capas.sockets.driver.Driver`
         self.interfaces: list[Interface] = []
         self.names: dict[str, list[bytes]] = {}
         self.nameservers: list[bytes] = []
+        self.message_ids: Rng | None = None  # of DNS queries; made when the first is asked
         self._learned: dict[str, list[bytes]] = {}  # of the nameservers, those somebody told us
         self.search: list[str] = []  # domains in which a name without a dot is looked for first
         self.memory: Memory = Memory(self.config)

@@ -11,6 +11,7 @@ from enum import Enum
 from typing import Final, Protocol, final
 
 from capas.base.frame import GSO_TCPV4, GSO_TCPV6, GSO_UDP_L4, Frame
+from capas.base.native import mypyc_attr
 
 ETHERNET_MTU: Final = 1500  # bytes of IP packet, RFC 894
 LOOPBACK_MTU: Final = 65536  # bytes, Linux 6.18, drivers/net/loopback.c
@@ -67,6 +68,9 @@ class LinkCaps:
 ALL_GSO: Final = (GSO_TCPV4, GSO_TCPV6, GSO_UDP_L4)
 
 
+_NOBODY: Final = None  # by a name: mypyc forgets a default that is a bare None of a Protocol
+
+
 class FrameSink(Protocol):
     """Where a link delivers."""
 
@@ -84,12 +88,13 @@ class Shortcut(Protocol):
         """Whether the frame is dealt with: then nothing else of the host has changed."""
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Link(ABC):
     """One attachment of one interface."""
 
     caps: LinkCaps
-    sink: FrameSink | None = None
-    shortcut: Shortcut | None = None
+    sink: FrameSink | None = _NOBODY
+    shortcut: Shortcut | None = _NOBODY
 
     @abstractmethod
     def transmit(self, frame: Frame) -> bool:

@@ -76,6 +76,7 @@ class RealDriver(Driver):
     virtual = False
 
     def __init__(self, *, clock: Clock | None = None, batch: int = 64) -> None:
+        super().__init__()
         settle_allocator()
         collect_seldom()
         self.clock: Clock = clock if clock is not None else MonotonicClock()
@@ -89,7 +90,7 @@ class RealDriver(Driver):
         self._told: bool = False  # a watcher was told something since the last turn
         self._asleep_until: int = -1  # -1: the pump is at work, or there is none
         self._loop_thread: int = 0
-        self._thread: threading.Thread | None = None
+        self._worker: threading.Thread | None = None
         self._stopping: bool = False
         self._closed: bool = False
         self._failure: BaseException | None = None
@@ -258,7 +259,7 @@ class RealDriver(Driver):
         """Somebody must pump: the loop if one is running, else the background thread."""
         if self._failure is not None:
             raise DeviceError("the network thread has failed") from self._failure
-        if self._thread is not None or self._closed:
+        if self._worker is not None or self._closed:
             return
         if self._loop_thread:
             if self._loop_thread != threading.get_ident() or _get_running_loop() is not None:
@@ -268,7 +269,7 @@ class RealDriver(Driver):
         self.ports.watch_loop(None)
         thread = threading.Thread(target=self._background, name="capas-network", daemon=True)
         thread.start()
-        self._thread = thread
+        self._worker = thread
 
     def _background(self) -> None:
         try:
@@ -290,12 +291,12 @@ class RealDriver(Driver):
             raise
 
     def _stop_thread(self) -> None:
-        thread = self._thread
+        thread = self._worker
         if thread is not None and thread is not threading.current_thread():
             self._stopping = True
             self.ports.wake()
             thread.join()
-        self._thread = None
+        self._worker = None
 
     # -- the work, in this order: flush, sleep, take in -----------------------------------------
 

@@ -28,7 +28,6 @@ _POOL: Final = 4  # buffers kept for coming trains
 _FRAMES: Final = 64  # of one train
 _SHORT: Final = 512  # bytes of payload; joining less costs more than it saves
 _GUESS: Final = 20 + 32  # bytes of headers: IPv4, TCP with timestamps
-_IDLE: Final = 3  # references to a free buffer: the pool's, a local name's, `getrefcount`'s own
 
 #: csum, csum_start, csum_offset, gso_type, gso_size
 Facts = tuple[int, int, int, int, int]
@@ -112,10 +111,18 @@ class Gatherer:
 
     def _buffer(self) -> bytearray:
         """A buffer that nothing refers to any more; another one if data waits in all."""
-        for buffer in self._pool:
-            if sys.getrefcount(buffer) == _IDLE:
-                return buffer
+        for index in range(len(self._pool)):
+            if _references(self._pool, index) == _IDLE:
+                return self._pool[index]
         buffer = bytearray(_BUFFER)
         self._pool.insert(0, buffer)
         del self._pool[_POOL:]
         return buffer
+
+
+def _references(pool: list[bytearray], index: int) -> int:
+    """How many there are to a buffer, ours and `getrefcount`'s own included."""
+    return sys.getrefcount(pool[index])
+
+
+_IDLE: Final = _references([bytearray()], 0)  # not the same in every Python, nor compiled

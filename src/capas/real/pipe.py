@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import final
 
+from capas.base.checksum import Buffer
 from capas.base.frame import Frame
 from capas.link.link import ETHERNET_MTU, LinkCaps, Medium
 from capas.real.device import Device
@@ -140,7 +141,7 @@ class CallbackPipe(Device):
         """-1: the driver is woken by `feed`."""
         return -1
 
-    def feed(self, data: bytes) -> bool:
+    def feed(self, data: Buffer) -> bool:
         """A frame has arrived (any thread); False if it was dropped because too many wait."""
         if self._closed:
             return False

@@ -47,6 +47,7 @@ class SimDriver(Driver):
     virtual = True
 
     def __init__(self, engine: Engine, prepare: Callable[[], None], epoch: int = EPOCH) -> None:
+        super().__init__()
         self.engine: Engine = engine
         self.epoch: int = epoch
         self.nodes: dict[str, HostNode] = {}

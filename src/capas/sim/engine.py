@@ -117,17 +117,17 @@ class Engine:
         self.baton = allocate_lock()  # held, but at the moment a process hands back
         self.baton.acquire()
         self._still: int = 0
-        self._thread: int = 0
+        self._driven_by: int = 0
         self._depth: int = 0
 
     def enter(self) -> None:
         """This thread drives the engine; it must be the only one that does."""
         me = threading.get_ident()
-        if self._depth and self._thread != me:
+        if self._depth and self._driven_by != me:
             raise CapasError(
                 "another thread runs this world: start threads of a world by world.thread()"
             )
-        self._thread = me
+        self._driven_by = me
         self._depth += 1
 
     @property

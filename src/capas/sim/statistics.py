@@ -1,29 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
 """What happened on one direction of a wire, counted."""
 
-from typing import final
+from typing import Final, final
+
+#: What is counted, by name: a compiled class has no slots to list.
+_COUNTS: Final = (
+    "black_holed",
+    "bytes",
+    "corrupted",
+    "delivered",
+    "duplicated",
+    "frames",
+    "lost",
+    "marked",
+    "packets",
+    "queue_drops",
+    "reordered",
+    "rule_drops",
+    "splits",
+    "undeliverable",
+)
 
 
 @final
 class LinkStatistics:
     """What happened on one direction; packets, not super-frames, unless the name says frames."""
 
-    __slots__ = (
-        "black_holed",
-        "bytes",
-        "corrupted",
-        "delivered",
-        "duplicated",
-        "frames",
-        "lost",
-        "marked",
-        "packets",
-        "queue_drops",
-        "reordered",
-        "rule_drops",
-        "splits",
-        "undeliverable",
-    )
+    __slots__ = _COUNTS
 
     def __init__(self) -> None:
         self.frames: int = 0  # frames and super-frames sent into the wire
@@ -43,7 +46,7 @@ class LinkStatistics:
 
     def snapshot(self) -> dict[str, int]:
         """All counts by name."""
-        return {name: getattr(self, name) for name in self.__slots__}
+        return {name: getattr(self, name) for name in _COUNTS}
 
     @property
     def dropped(self) -> int:

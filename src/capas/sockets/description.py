@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from typing import final
 
 from capas.base.checksum import Buffer
+from capas.base.native import mypyc_attr
 from capas.host.host import Host
 from capas.sockets import options
 from capas.sockets.driver import Driver
@@ -43,6 +44,7 @@ class Received:
         self.ancillary: Ancillary = ancillary if ancillary is not None else []
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Description(ABC):
     """One socket of ``host``; subclasses know its protocol.
 

@@ -15,10 +15,9 @@ import selectors
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, final
-from weakref import WeakKeyDictionary
 
+from capas.base.native import mypyc_attr
 from capas.host.host import Host
 from capas.transport.endpoint import Endpoint
 
@@ -58,6 +57,7 @@ class Descriptors:
             description.close()
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Driver(ABC):
     """Makes time pass for a set of hosts."""
 
@@ -73,19 +73,15 @@ class Driver(ABC):
     #: a byte in a self-pipe, also where time is virtual.
     asleep: bool = False
 
-    @cached_property
-    def lock(self) -> AbstractContextManager[Any]:
-        """Held around every call into a host's stack; reentrant.  Nothing where one thread runs."""
-        return contextlib.nullcontext()
-
-    @cached_property
-    def descriptors(self) -> Descriptors:
-        """The virtual descriptors open on this driver's hosts."""
-        return Descriptors()
+    def __init__(self) -> None:
+        #: Held around every call into a host's stack; reentrant.  Nothing where one thread runs.
+        self.lock: AbstractContextManager[Any] = contextlib.nullcontext()
+        #: The virtual descriptors open on this driver's hosts.
+        self.descriptors: Descriptors = Descriptors()
 
     def adopt(self, host: Host) -> None:
         """``host`` lives by this driver's time: sockets made on it wait here."""
-        _drivers[host] = self
+        host.driver = self
 
     @abstractmethod
     def now(self) -> int:
@@ -169,14 +165,11 @@ class Driver(ABC):
         return False
 
 
-_drivers: WeakKeyDictionary[Host, Driver] = WeakKeyDictionary()
-
-
 def driver_of(host: Host) -> Driver:
     """The driver that ``host`` lives by."""
-    try:
-        return _drivers[host]
-    except KeyError:
+    driver = host.driver
+    if not isinstance(driver, Driver):
         raise RuntimeError(
             f"host {host.name!r} belongs to no world and no device: nothing makes its time pass"
-        ) from None
+        )
+    return driver

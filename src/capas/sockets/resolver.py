@@ -11,7 +11,6 @@ import errno
 import socket as std
 from collections.abc import Generator, Iterable
 from typing import Any, Final, TypeVar
-from weakref import WeakKeyDictionary
 
 from capas.base.rng import Rng
 from capas.host.host import Host
@@ -37,15 +36,12 @@ _KINDS: Final[tuple[tuple[std.SocketKind, int, str], ...]] = (
     (std.SocketKind(3), 0, ""),  # SOCK_RAW
 )
 
-_rngs: WeakKeyDictionary[Host, Rng] = WeakKeyDictionary()
-
 
 def message_ids(host: Host) -> Rng:
     """Where the host's DNS message ids come from."""
-    rng = _rngs.get(host)
-    if rng is None:
-        rng = _rngs[host] = host.rng.stream("dns")
-    return rng
+    if host.message_ids is None:
+        host.message_ids = host.rng.stream("dns")
+    return host.message_ids
 
 
 def gai_error(code: int, text: str) -> std.gaierror:

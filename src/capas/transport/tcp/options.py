@@ -4,9 +4,30 @@
 `UserOptions` is written by `setsockopt`; `Negotiated` by the handshake.  Times ns, sizes bytes.
 """
 
-from typing import final
+from typing import Final, final
 
 from capas.base.config import HostConfig
+
+#: The options, by name: a compiled class has no slots to list.
+_OPTIONS: Final = (
+    "connect_timeout",
+    "cork",
+    "defer_accept",
+    "keepalive",
+    "keepcnt",
+    "keepidle",
+    "keepintvl",
+    "linger",
+    "linger2",
+    "maxseg",
+    "no_options",
+    "nodelay",
+    "notsent_lowat",
+    "oobinline",
+    "quickack",
+    "syncnt",
+    "user_timeout",
+)
 
 
 @final
@@ -30,27 +51,10 @@ class UserOptions:
     ``no_options``          TCP_NOOPT: send and accept no options
     """
 
-    __slots__ = (
-        "connect_timeout",
-        "cork",
-        "defer_accept",
-        "keepalive",
-        "keepcnt",
-        "keepidle",
-        "keepintvl",
-        "linger",
-        "linger2",
-        "maxseg",
-        "no_options",
-        "nodelay",
-        "notsent_lowat",
-        "oobinline",
-        "quickack",
-        "syncnt",
-        "user_timeout",
-    )
+    __slots__ = ("_config", *_OPTIONS)
 
     def __init__(self, config: HostConfig) -> None:
+        self._config: HostConfig = config
         self.nodelay: bool = False
         self.no_options: bool = False
         self.connect_timeout: int = config.tcp_connect_timeout
@@ -71,8 +75,8 @@ class UserOptions:
 
     def copy(self) -> "UserOptions":
         """Another with the same settings, to be changed before it takes the place of this one."""
-        other = UserOptions.__new__(UserOptions)
-        for name in self.__slots__:
+        other = UserOptions(self._config)
+        for name in _OPTIONS:
             setattr(other, name, getattr(self, name))
         return other
 
