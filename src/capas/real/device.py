@@ -11,9 +11,11 @@ from collections.abc import Callable
 
 from capas.base.events import Counters
 from capas.base.frame import Frame
+from capas.base.native import mypyc_attr
 from capas.link.link import Link
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Device(Link):
     """A link on something of the operating system.
 
