@@ -64,6 +64,7 @@ HOT = (
     "sim/loss.py",
     "sim/queues.py",
     "sim/rates.py",
+    "sim/service.py",
     "sim/stage.py",
     "sim/trains.py",
     "sim/wire.py",

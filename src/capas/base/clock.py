@@ -68,13 +68,16 @@ class Scheduler:
 
     Moving a timer later costs one attribute write: its stale entry is pushed again when it comes
     up.  Only an earlier deadline costs a heap push.
+
+    ``interrupted``  somebody has to do something before time goes on; ends `run`
     """
 
-    __slots__ = ("_heap", "_seq")
+    __slots__ = ("_heap", "_seq", "interrupted")
 
     def __init__(self) -> None:
         self._heap: list[tuple[int, int, Timer]] = []
         self._seq: int = 0
+        self.interrupted: bool = False
 
     def at(self, when: int, timer: Timer) -> None:
         """Arm ``timer`` for ``when``, replacing its earlier deadline if it had one."""
@@ -89,7 +92,7 @@ class Scheduler:
         timer.deadline = NEVER
 
     def next_deadline(self) -> int:
-        """When `run_due` should be called next; may be early, never late.  NEVER if empty."""
+        """When `run_due` should be called next; NEVER if nothing is armed."""
         heap = self._heap
         while heap:
             when, _, timer = heap[0]
@@ -105,43 +108,43 @@ class Scheduler:
                 heappop(heap)
         return NEVER
 
-    def run_next(self, clock: ManualClock, limit: int) -> bool:
-        """Go to the earliest deadline and fire all that is due; False if none is by ``limit``."""
-        heap = self._heap
-        while heap and heap[0][0] <= limit:
-            when, _, timer = heappop(heap)
-            if timer.queued != when:
-                continue
-            timer.queued = NEVER
-            deadline = timer.deadline
-            if deadline != when:
-                if deadline != NEVER:
-                    self.at(deadline, timer)
-                continue
-            if when > clock.time:
-                clock.time = when
-            timer.deadline = NEVER
-            timer.fire(clock.time)
-            if heap and heap[0][0] <= clock.time:
-                self.run_due(clock.time)
-            return True
-        return False
-
     def run_due(self, now: int) -> int:
         """Fire all timers whose deadline is <= ``now``, in order; return how many fired."""
         fired = 0
         heap = self._heap
-        while heap and heap[0][0] <= now:
+        while heap and heap[0][0] <= now and self.next_deadline() <= now:
+            timer = heappop(heap)[2]
+            timer.deadline = timer.queued = NEVER
+            timer.fire(now)
+            fired += 1
+        return fired
+
+    def run(self, clock: ManualClock, limit: int, most: int) -> int:
+        """Go to the earliest deadline, fire what is due then, and so on; how many were looked at.
+
+        Until nothing is due by ``limit``; until somebody is to act (`interrupted`, and then all
+        that is due at the same time has fired); or, so that a caller can tell whether time goes on
+        at all, until ``most`` have fired that concern nobody.
+        """
+        # The loop of every simulation: what `next_deadline` and `run_due` do, in a third of the
+        # time that calling them takes.
+        heap = self._heap
+        for seen in range(most):
+            if not heap or heap[0][0] > limit:
+                return seen
             when, _, timer = heappop(heap)
             if timer.queued != when:
                 continue
             timer.queued = NEVER
-            deadline = timer.deadline
-            if deadline > now:
-                if deadline != NEVER:
-                    self.at(deadline, timer)
+            if timer.deadline != when:
+                if timer.deadline != NEVER:
+                    self.at(timer.deadline, timer)
                 continue
             timer.deadline = NEVER
-            timer.fire(now)
-            fired += 1
-        return fired
+            if when > clock.time:
+                clock.time = when
+            timer.fire(clock.time)
+            if self.interrupted:
+                self.run_due(clock.time)
+                return seen + 1
+        return most

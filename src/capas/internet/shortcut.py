@@ -13,10 +13,13 @@ Budget: 2 calls and 1.2 us until the next link's `transmit`; the long way is 12 
 
 from typing import Final, final
 
+from capas.base.config import HostConfig
 from capas.base.events import Counters
 from capas.base.frame import CSUM_PARTIAL, Frame
+from capas.internet.route import RouteTable
 from capas.internet.shared import Shared
 from capas.link.interface import Interface
+from capas.link.link import ALL_GSO
 from capas.link.neighbor import Neighbor
 from capas.link.offload import wire_length
 from capas.wire.ethernet import HEADER
@@ -30,30 +33,39 @@ class _Flow:
     """What is done with the packets of one header.
 
     ``head``    the IP header that leaves; ``length``: bytes of a frame, as the header says
+    ``rest``    where the packet goes on behind both headers; ``counter``: what forwarding counts
     ``limit``   bytes of the longest packet the link takes, as a frame
+    ``whole``   bytes of the longest frame or super-frame that it takes as it is, 0: none
     """
 
-    __slots__ = ("head", "length", "limit", "neighbor", "out")
+    __slots__ = ("counter", "head", "length", "limit", "neighbor", "out", "rest", "whole")
 
     def __init__(
         self, out: Interface, neighbor: Neighbor, head: bytes, length: int, limit: int
     ) -> None:
+        caps = out.caps
         self.out: Interface = out
         self.neighbor: Neighbor = neighbor
         self.head: bytes = head
+        self.rest: int = HEADER + len(head)
+        self.counter: str = "ipv4.forwarded" if len(head) == 20 else "ipv6.forwarded"
         self.length: int = length
         self.limit: int = limit
+        self.whole: int = 0
+        if caps.csum:
+            self.whole = caps.gso_max + HEADER if caps.gso_types == ALL_GSO else limit
 
 
 @final
 class Shortcut:
     """The flows that come in by one interface of a router; asked by links before their sink."""
 
-    __slots__ = ("_counters", "_flows", "_generation", "_interface", "_shared")
+    __slots__ = ("_config", "_counters", "_flows", "_generation", "_interface", "_routes")
 
     def __init__(self, interface: Interface, shared: Shared) -> None:
         self._interface: Interface = interface
-        self._shared: Shared = shared
+        self._config: HostConfig = shared.config
+        self._routes: RouteTable = shared.routes
         self._counters: Counters = shared.counters
         self._flows: dict[bytes, _Flow] = {}
         self._generation: int = shared.routes.generation
@@ -64,29 +76,25 @@ class Shortcut:
         The host needs no flush afterwards: nothing of it has changed but counts.
         """
         data = frame.data
-        length = len(data)
         flow = self._flows.get(data[:_END4]) or self._flows.get(data[:_END6])
-        if flow is None or flow.length != length:
+        if flow is None or len(data) != flow.length:
             return False
         interface = self._interface
-        shared = self._shared
         neighbor = flow.neighbor
         if (
             now >= neighbor.fresh_until
-            or self._generation != shared.routes.generation
+            or self._generation != self._routes.generation
             or not interface.up
-            or not shared.config.forwarding
+            or not self._config.forwarding
         ):
             return False
+        length = flow.length
         csum = frame.csum
         size = frame.gso_size
-        if size:
-            if csum != CSUM_PARTIAL:
-                return False
-            longest = wire_length(frame, HEADER, frame.csum_start, length) + HEADER
-        else:
-            longest = length
-        if longest > flow.limit:
+        if (size and csum != CSUM_PARTIAL) or (
+            length > flow.limit
+            and wire_length(frame, HEADER, frame.csum_start, length) + HEADER > flow.limit
+        ):
             return False
         if interface.taps:
             for tap in interface.taps:
@@ -94,27 +102,34 @@ class Shortcut:
         stats = interface.stats
         stats.rx_frames += 1
         stats.rx_bytes += length
-        head = flow.head
-        self._counters.add("ipv4.forwarded" if len(head) == 20 else "ipv6.forwarded")
+        self._counters.add(flow.counter)
         neighbor.used = now
-        data = neighbor.header + head + data[HEADER + len(head) :]
+        data = neighbor.header + flow.head + data[flow.rest :]
         if csum == CSUM_PARTIAL:
             frame = Frame(
                 data, now, csum, frame.csum_start, frame.csum_offset, frame.gso_type, size
             )
         else:
             frame = Frame(data, now)
-        flow.out.transmit(frame, HEADER, now)
+        out = flow.out
+        if out.taps or out.queue or not out.up or length > flow.whole:
+            out.transmit(frame, HEADER, now)
+        elif out.link.transmit(frame):  # as in `Interface.transmit`
+            stats = out.stats
+            stats.tx_frames += 1
+            stats.tx_bytes += length
+        else:
+            out.wait(frame, now)
         return True
 
     def learn(self, header: bytes, flow: _Flow) -> None:
         """Remember what is done with ``header``."""
         flows = self._flows
-        if self._generation != self._shared.routes.generation:
-            self._generation = self._shared.routes.generation
+        if self._generation != self._routes.generation:
+            self._generation = self._routes.generation
             flows.clear()
-        if len(flows) >= self._shared.config.forwarding_flows:
-            self._shared.counters.add("internet.flows_full")
+        if len(flows) >= self._config.forwarding_flows:
+            self._counters.add("internet.flows_full")
             flows.clear()
         flows[header] = flow
 

@@ -334,7 +334,7 @@ class Interface:
             if not caps.csum:
                 frame = software.complete(frame)
         if self.queue or not self.link.transmit(frame):
-            return self._wait(frame, now)
+            return self.wait(frame, now)
         stats = self.stats
         stats.tx_frames += 1
         stats.tx_bytes += len(frame) if frame.body else len(frame.data)
@@ -350,13 +350,13 @@ class Interface:
         accepted = True
         for frame in frames:
             if self.queue or not link.transmit(frame):
-                accepted = self._wait(frame, now) and accepted
+                accepted = self.wait(frame, now) and accepted
             else:
                 stats.tx_frames += 1
                 stats.tx_bytes += len(frame)
         return accepted
 
-    def _wait(self, frame: Frame, now: int) -> bool:
+    def wait(self, frame: Frame, now: int) -> bool:
         """Behind the frames that wait for the busy link; False if there is no room."""
         queue = self.queue
         if len(queue) >= self.config.interface_queue:

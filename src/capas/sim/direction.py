@@ -11,7 +11,7 @@ n draws of every stage; if all of them survive untouched it arrives whole, when 
 does; on a line so slow that this takes more than `TRAIN_TIME` it arrives in pieces.  If not all
 survive it is split, and each packet has its own time and fate.
 
-Budget: 5 calls and 1.5 us for a frame to enter, 1 call to leave, beside the scheduler's event.
+Budget: 3 calls and 1 us for a packet to enter, 1 call to leave, beside the scheduler's event.
 """
 
 from collections import deque
@@ -24,6 +24,7 @@ from capas.link.link import FrameSink, Shortcut
 from capas.link.offload import split
 from capas.sim.queues import DropTail, Queue, TailDropServer
 from capas.sim.rates import LineRate
+from capas.sim.service import Service
 from capas.sim.stage import Stage
 from capas.sim.statistics import LinkStatistics
 from capas.sim.trains import ETHERNET_MINIMUM, network_offset, packets_of
@@ -64,43 +65,6 @@ class End(Protocol):
     sink: FrameSink | None
     shortcut: Shortcut | None
     station: Station | None
-
-
-@final
-class Service(Timer):
-    """Takes frames out of a queue that decides on leaving, one at a time."""
-
-    __slots__ = ("_busy", "_direction", "_frame", "queue", "rate")
-
-    def __init__(self, direction: "Direction", queue: Queue, rate: LineRate) -> None:
-        super().__init__()
-        self._direction: Direction = direction
-        self._busy: bool = False
-        self._frame: Frame | None = None
-        self.queue: Queue = queue
-        self.rate: LineRate = rate
-
-    def offer(self, frame: Frame, now: int) -> None:
-        """Queue one packet; start on it if nothing else is on the wire."""
-        self.queue.enqueue(frame, now)
-        if not self._busy:
-            self._next(now)
-
-    def fire(self, now: int) -> None:
-        """The time has come."""
-        frame = self._frame
-        self._next(now)
-        if frame is not None:
-            self._direction.through(frame, 1, now, 0, 0)
-
-    def _next(self, now: int) -> None:
-        frame = self.queue.dequeue(now)
-        self._frame = frame
-        self._busy = frame is not None
-        if frame is not None:
-            direction = self._direction
-            end = self.rate.finish(now, direction.wire_bytes(frame, 1, 0))
-            direction.scheduler.at(end, self)
 
 
 @final
@@ -153,10 +117,10 @@ class Direction(Timer):
         self._queue: Queue = DropTail()
         self._server: TailDropServer | None = None
         self._service: Service | None = None
-        self._fifo: deque[tuple[int, int, Frame]] = deque()
-        self._heap: list[tuple[int, int, Frame]] = []
+        self._fifo: deque[tuple[int, Frame]] = deque()  # what is on the wire, by time of arrival
+        self._heap: list[tuple[int, int, Frame]] = []  # what overtakes the last of the fifo
         self._latency: int = 0  # ns that all stages together take, -1: it depends on the packet
-        self._seq: int = 0
+        self._seq: int = 0  # of the heap's entries
 
     # -- set-up ---------------------------------------------------------------------------------
 
@@ -201,7 +165,7 @@ class Direction(Timer):
 
     def frames(self) -> list[Frame]:
         """The frames that will still arrive, past queue and line."""
-        return [frame for _, _, frame in (*self._fifo, *self._heap)]
+        return [frame for _, frame in self._fifo] + [frame for _, _, frame in self._heap]
 
     # -- a frame goes in ------------------------------------------------------------------------
 
@@ -217,6 +181,35 @@ class Direction(Timer):
     def push(self, frame: Frame) -> None:
         """A port sends ``frame`` now."""
         now = self.clock.time
+        if frame.gso_size or self.rules or self.overhead or self._latency < 0:
+            self._look_at(frame, now)
+            return
+        # One packet that only the line delays: what `enter` does, without its calls.
+        server = self._server
+        size = len(frame.data)
+        statistics = self.statistics
+        statistics.frames += 1
+        statistics.packets += 1
+        statistics.bytes += size
+        if server is None:
+            if self._service is not None:
+                self._service.offer(frame, now)
+                return
+            end = now
+        elif (end := server.offer(size, now)) < 0:
+            statistics.queue_drops += 1
+            return
+        when = end + self._latency
+        fifo = self._fifo
+        if fifo and (when < fifo[-1][0] or len(fifo) >= FLIGHT_LIMIT):
+            self._arrive(frame, when)
+            return
+        fifo.append((when, frame))
+        if when < self.deadline:
+            self.scheduler.at(when, self)
+
+    def _look_at(self, frame: Frame, now: int) -> None:
+        """Any frame, on any wire."""
         packets, header = packets_of(frame) if frame.gso_size else (1, 0)
         if packets > 1 and self.exact:
             for part in self._split(frame):
@@ -333,54 +326,67 @@ class Direction(Timer):
     # -- a frame comes out ----------------------------------------------------------------------
 
     def _arrive(self, frame: Frame, when: int) -> None:
-        self._seq += 1
         fifo = self._fifo
         if len(fifo) >= FLIGHT_LIMIT:
             self.statistics.queue_drops += 1
             return
         if fifo and when < fifo[-1][0]:
             self.statistics.reordered += 1
+            self._seq += 1
             heappush(self._heap, (when, self._seq, frame))
         else:
-            fifo.append((when, self._seq, frame))
+            fifo.append((when, frame))
         if when < self.deadline:
             self.scheduler.at(when, self)
 
+    def _merge(self, now: int) -> None:
+        """Put what overtook others and is due at its place in the fifo.
+
+        Of two that arrive at once the fifo's is first: it was sent before the other overtook.
+        """
+        fifo, heap = self._fifo, self._heap
+        while heap and heap[0][0] <= now:
+            when, _, frame = heappop(heap)
+            place = 0
+            while place < len(fifo) and fifo[place][0] <= when:
+                place += 1
+            fifo.insert(place, (when, frame))
+
     def fire(self, now: int) -> None:
         """The time has come."""
+        if self._heap:
+            self._merge(now)
         fifo = self._fifo
-        heap = self._heap
         end = self.end
-        while True:
-            if heap and (not fifo or heap[0] < fifo[0]):
-                if heap[0][0] > now:
-                    break
-                frame = heappop(heap)[2]
-            elif fifo and fifo[0][0] <= now:
-                frame = fifo.popleft()[2]
-            else:
-                break
-            sink = end.sink
-            station = end.station
-            if sink is None:
-                self.statistics.undeliverable += 1
+        shortcut = end.shortcut
+        station = end.station
+        statistics = self.statistics
+        while fifo and fifo[0][0] <= now:
+            frame = fifo.popleft()[1]
+            if end.sink is None or (station is not None and station.condition):
+                self._withhold(frame)
                 continue
-            if station is not None and station.condition != UP:
-                if station.condition == DOWN or not station.hold(sink, frame):
-                    self.statistics.undeliverable += 1
-                continue
-            self.statistics.delivered += 1
-            shortcut = end.shortcut
+            statistics.delivered += 1
             if shortcut is not None and shortcut.take(frame, now):
                 continue
             if station is not None and not station.touched:
                 station.touch()
-            sink.receive(frame, now)
+            end.sink.receive(frame, now)
         when = fifo[0][0] if fifo else NEVER
-        if heap and heap[0][0] < when:
-            when = heap[0][0]
+        if self._heap and self._heap[0][0] < when:
+            when = self._heap[0][0]
         if when < self.deadline:
             self.scheduler.at(when, self)
+
+    def _withhold(self, frame: Frame) -> None:
+        """Nobody is there to take the frame now: a paused host keeps it, others lose it."""
+        sink, station = self.end.sink, self.end.station
+        if sink is not None and station is not None and station.condition != DOWN:
+            kept = station.hold(sink, frame)
+        else:
+            kept = False
+        if not kept:
+            self.statistics.undeliverable += 1
 
     def clear(self) -> int:
         """Lose everything on the wire (a cable that is pulled out); returns how many frames."""

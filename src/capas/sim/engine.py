@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 STEP: Final = US  # ns; the smallest step of time that programs see
 _STILL_LIMIT: Final = 1_000_000  # turns of the engine without time going on before it gives up
+_STRIDE: Final = 1024  # events run at once while they concern nobody but routers
 _INBOX_LIMIT: Final = 4096  # frames kept for a paused host (a network card's ring)
 
 
@@ -65,7 +66,9 @@ class HostNode(Timer):
         """Settle this host before the instant ends."""
         if not self.touched:
             self.touched = True
-            self.engine.touched.append(self)
+            engine = self.engine
+            engine.touched.append(self)
+            engine.scheduler.interrupted = True
 
     def fire(self, now: int) -> None:
         """A deadline of the host has come."""
@@ -175,26 +178,33 @@ class Engine:
 
     def wake(self) -> None:
         """Event loops look at what happened."""
-        self.woken = True
+        self.woken = self.scheduler.interrupted = True
         self.wakes += 1
         for process in self.turning:
             process.make_runnable()
 
-    def step(self, limit: int) -> bool:
-        """Run one instant not later than ``limit``; False if there is nothing to do until then."""
+    def step(self, limit: int, *, alone: bool = False) -> bool:
+        """Run an instant not later than ``limit``; False if there is nothing to do until then.
+
+        Instants that concern nobody (a router passes a packet on) are run with the one that does,
+        unless each is to be seen ``alone``.
+        """
         if self.touched:
             self.settle()
         if self.runnable:
             self._run_processes()
         else:
             clock = self.clock
+            scheduler = self.scheduler
             before = clock.time
-            if not self.scheduler.run_next(clock, limit):
+            scheduler.interrupted = alone or bool(self.checks)
+            seen = scheduler.run(clock, limit, _STRIDE)
+            if not seen:
                 return False
             if clock.time != before:
                 self._still = 0
             else:
-                self._still += 1
+                self._still += seen
                 if self._still > _STILL_LIMIT:
                     raise CapasError(
                         f"time stands still at {before} ns: events cause each other without"
@@ -215,7 +225,7 @@ class Engine:
         self.enter()
         try:
             while stop is None or not stop():
-                if not self.step(deadline):
+                if not self.step(deadline, alone=stop is not None):
                     if stop is not None and stop():  # what was touched has settled
                         return True
                     if deadline == NEVER:

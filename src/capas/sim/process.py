@@ -102,7 +102,9 @@ class Process(Timer):
         """Let the process look again at what it waits for."""
         if not self._queued and not self.done:
             self._queued = True
-            self.engine.runnable.append(self)
+            engine = self.engine
+            engine.runnable.append(self)
+            engine.scheduler.interrupted = True
 
     def fire(self, now: int) -> None:
         """The time has come."""
