@@ -158,16 +158,15 @@ class CapasEventLoop(asyncio.SelectorEventLoop):
                     message = "Error on transport creation for incoming connection"
                     self.call_exception_handler({"message": message, "exception": error})
                 continue
-            context = copy_context()
             StreamTransport(
                 self,
                 listening.host,
                 connection,
                 protocol,
-                context,
+                copy_context(),
                 listening=listening,
                 server=server,
-            )
+            ).begin()
 
     # -- sockets of the current host --------------------------------------------------------------
 

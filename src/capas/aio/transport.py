@@ -9,18 +9,16 @@ an accepted connection is made when a program asks for it (`get_extra_info`).  M
 """
 
 import asyncio
-import contextlib
 import sys
-import warnings
-from asyncio import constants, log, transports, trsock
+from asyncio import constants, log
 from collections import deque
 from contextvars import Context
 from socket import SHUT_WR
 from typing import TYPE_CHECKING, Any, Final, final
 
+from capas.aio.holder import ConnectionHolder
 from capas.aio.selector import READABLE, WRITABLE
 from capas.host.host import Host
-from capas.sockets.addresses import form
 from capas.sockets.socket import Socket
 from capas.sockets.stream import StreamDescription
 from capas.transport.endpoint import Endpoint
@@ -34,15 +32,9 @@ _SERVERS_NAME_CLIENTS: Final = sys.version_info >= (3, 13)  # of ``Server._attac
 
 
 @final
-class StreamTransport(transports._FlowControlMixin):
-    """One connection; the watcher of its endpoint.
+class StreamTransport(ConnectionHolder):
+    """One connection; the watcher of its endpoint.  Arguments as for `ConnectionHolder`."""
 
-    ``listening``  the socket that accepted it, None for one that was connected
-    ``sock``       its socket object, None until somebody asks
-    """
-
-    _loop: Any  # of the base class
-    _extra: dict[str, Any]
     _start_tls_compatible = True
     _sendfile_compatible = constants._SendfileMode.FALLBACK
 
@@ -60,13 +52,7 @@ class StreamTransport(transports._FlowControlMixin):
         extra: dict[str, Any] | None = None,
         server: Any = None,
     ) -> None:
-        super().__init__(extra, loop)
-        self._driver = loop.driver
-        self._host: Host = host
-        self._connection: TcpConnection = connection
-        self._endpoint: Endpoint = connection.endpoint
-        self._listening: StreamDescription | None = listening
-        self._sock: Socket | None = sock
+        super().__init__(loop, host, connection, listening, sock, extra)
         self._waiter = waiter
         self._server = server
         self._context: Context = context
@@ -79,20 +65,15 @@ class StreamTransport(transports._FlowControlMixin):
         self._eof_written: bool = False
         self._closing: bool = False
         self._lost: int = 0  # connection_lost is scheduled; then writes that came to nothing
-        self._ended: bool = False
+        self._error: BaseException | None = None  # why, for connection_lost
         self._buffer: deque[bytes | memoryview] = deque()
         self._buffered: int = 0
         self.set_protocol(protocol)
         if server is not None:
             server._attach(self) if _SERVERS_NAME_CLIENTS else server._attach()
-        if sock is not None:
-            self._own(sock)
-            self._extra["sockname"] = sock.getsockname()
-            with contextlib.suppress(OSError):
-                self._extra.setdefault("peername", sock.getpeername())
-        else:
-            self._endpoint.watcher = self
-        self._loop._ready.append(self._handle)
+        self._watch()
+        if listening is None:
+            self._loop._ready.append(self._handle)
 
     def __repr__(self) -> str:
         state = "closed" if self._ended else "closing" if self._closing else "open"
@@ -112,12 +93,19 @@ class StreamTransport(transports._FlowControlMixin):
             self._queued = True
             self._loop._ready.append(self._handle)
 
+    def begin(self) -> None:
+        """Begin an accepted connection: now, so that the next flush knows its answer."""
+        self._handle._run()
+
     def _run(self) -> None:
         """The handle's callback."""
         try:
             if not self._begun:
                 self._begin()
-            elif not self._lost:
+            elif self._lost:
+                if self._handle is not None:
+                    self._connection_lost(self._error)
+            else:
                 ready = self._endpoint.readiness
                 if self._reading and ready & READABLE:
                     self._read()
@@ -300,7 +288,7 @@ class StreamTransport(transports._FlowControlMixin):
             self._lost += 1
             if self._sock is None:
                 self._close_connection()  # now: FIN rides on the acknowledgement of what was read
-            self._loop.call_soon(self._connection_lost, None, context=self._context)
+            self._loop._ready.append(self._handle)  # for `connection_lost`
 
     def abort(self) -> None:
         """Close at once; what was not taken is lost."""
@@ -323,7 +311,8 @@ class StreamTransport(transports._FlowControlMixin):
         self._closing = True
         self._reading = False
         self._lost += 1
-        self._loop.call_soon(self._connection_lost, error, context=self._context)
+        self._error = error
+        self._loop._ready.append(self._handle)
 
     def _connection_lost(self, error: BaseException | None) -> None:
         self._lost = self._lost or 1
@@ -336,64 +325,3 @@ class StreamTransport(transports._FlowControlMixin):
             server, self._server = self._server, None
             if server is not None:
                 server._detach(self) if _SERVERS_NAME_CLIENTS else server._detach()
-
-    def _end(self) -> None:
-        """Give the connection or its socket up."""
-        self._ended = True
-        sock = self._sock
-        if sock is None:
-            self._close_connection()
-        else:
-            with self._driver.lock:
-                sock._description.unwatch(self)
-            sock.close()
-
-    def _close_connection(self) -> None:
-        driver = self._driver
-        with driver.lock:
-            self._connection.close(driver.now())
-        driver.kick(self._host)
-
-    def __del__(self, _warn: Any = warnings.warn) -> None:
-        if not getattr(self, "_ended", True):
-            _warn(f"unclosed transport {self!r}", ResourceWarning, source=self)
-            self._end()
-
-    # -- facts ------------------------------------------------------------------------------------
-
-    def _own(self, sock: Socket) -> None:
-        """The transport owns ``sock``: it watches by way of its description."""
-        sock.description.watch(self)
-        self._loop._transports[sock.fileno()] = self
-
-    def _socket(self) -> Socket:
-        """The socket object, made now if there was none."""
-        if self._sock is None:
-            assert self._listening is not None
-            description = self._listening.describe(self._connection)
-            if self._connection.options.nodelay:
-                description.settings.values["nodelay"] = 1
-            sock = self._sock = Socket.of(description)
-            sock.setblocking(False)
-            if self._ended:
-                sock.close()
-            else:
-                self._own(sock)
-        return self._sock
-
-    def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """ "socket", "sockname" and "peername" as in asyncio."""
-        extra = self._extra
-        if name not in extra:
-            path = self._connection.path
-            if name == "socket":
-                extra[name] = trsock.TransportSocket(self._socket())
-            elif self._listening is None:
-                return default
-            elif name == "sockname":
-                extra[name] = form(self._listening.family, (path.local, path.local_port, 0))
-            elif name == "peername":
-                extra[name] = form(self._listening.family, (path.remote, path.remote_port, 0))
-            else:
-                return default
-        return extra[name]

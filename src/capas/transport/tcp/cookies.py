@@ -35,9 +35,7 @@ class Secrets:
         self._cookie_key: bytes = rng.bytes(32)
         self._old_key: bytes = b""
         self._old_end: int = 0
-        self._offsets: dict[
-            bytes, int
-        ] = {}  # by pair of addresses
+        self._offsets: dict[bytes, int] = {}  # by pair of addresses
 
     def iss(self, key: bytes, now: int) -> int:
         """ISN = M + F(four-tuple, secret); M ticks every 4 us (RFC 6528 §3)."""
