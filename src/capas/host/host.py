@@ -7,7 +7,7 @@ blocks, never starts a thread; a driver feeds it:
     interface.receive(frame, now) ... host.advance(now); host.flush(now); host.take_ready()
 
 and calls again at `next_deadline` at the latest.  Upward traffic goes through the handlers that
-`__init__` registers; two hosts in one process share nothing.
+`boot` registers; two hosts in one process share nothing.
 """
 
 from collections.abc import Sequence
@@ -56,11 +56,15 @@ class Host:
     ) -> None:
         self.name: str = name
         self.config: HostConfig = replace(config) if config is not None else HostConfig()
+        self.driver: object = None  # what makes its time pass, a `capas.sockets.driver.Driver`
+        self.boot(rng, trace)
+
+    def boot(self, rng: Rng, trace: Tracer | None = None) -> None:
+        """Begin, or begin anew after a loss of power: all that there is but name and settings."""
         self.rng: Rng = rng
         self.counters: Counters = Counters()
         self.scheduler: Scheduler = Scheduler()
         self.trace: Tracer | None = trace
-        self.driver: object = None  # what makes its time pass, a `capas.sockets.driver.Driver`
         self.interfaces: list[Interface] = []
         self.names: dict[str, list[bytes]] = {}
         self.nameservers: list[bytes] = []

@@ -295,9 +295,7 @@ class World(faults.Faults):
             for i in host.interfaces[1:]
         ]
         self._rounds += 1
-        rng = self.rng.stream(f"host:{host.name}:{self._rounds}")
-        Host.__init__(host, host.name, host.config, rng)
-        self.driver.adopt(host)
+        host.boot(self.rng.stream(f"host:{host.name}:{self._rounds}"))
         host.names = self.names
         for link, name, mac, addresses in old:
             texts = [f"{text(a.address)}/{a.prefix_length}" for a in addresses]
