@@ -15,7 +15,7 @@ from capas.base.clock import NEVER, SECOND
 from capas.sockets.current import use_host
 from capas.sockets.description import Description
 from capas.sockets.driver import VIRTUAL_FD, Driver
-from capas.transport.endpoint import ERROR, HANGUP, READ, WRITE, Endpoint
+from capas.transport.endpoint import ERROR, HANGUP, READ, WRITE, Endpoint, Watcher
 
 READABLE: Final = READ | HANGUP | ERROR  # what epoll and `selectors` count as readable
 WRITABLE: Final = WRITE | HANGUP | ERROR
@@ -23,7 +23,7 @@ _POLL_EVERY: Final = 64  # turns between looks at a self-pipe that nobody should
 
 
 @final
-class _Entry:
+class _Entry(Watcher):
     """A registered virtual descriptor; the watcher of its endpoint."""
 
     __slots__ = ("description", "hot", "key", "mask")

@@ -20,7 +20,7 @@ from capas.internet.ipv4 import Ipv4
 from capas.internet.ipv6 import Ipv6
 from capas.internet.route import Route
 from capas.internet.shared import UNICAST, Shared
-from capas.internet.types import UNREACHABLE_HOST, IcmpError
+from capas.internet.types import UNREACHABLE_HOST, IcmpError, TransportHandler
 from capas.link.interface import Interface
 from capas.wire import icmp as wire
 from capas.wire import ipv4 as wire4
@@ -37,7 +37,7 @@ class MessageHandler(Protocol):
 
 
 @final
-class Icmp:
+class Icmp(TransportHandler):
     """ICMP of one host; the handler of protocols 1 and 58."""
 
     __slots__ = (

@@ -26,6 +26,7 @@ from capas.internet.types import (
     TransportHandler,
 )
 from capas.link.interface import Interface
+from capas.link.parts import NetworkHandler
 from capas.wire.address import ALL_SYSTEMS4, BROADCAST4
 from capas.wire.ipv4 import ETHERTYPE, HEADER
 
@@ -35,7 +36,7 @@ _FRAGMENT: Final = 0x3FFF  # MF or an offset
 
 
 @final
-class Ipv4:
+class Ipv4(NetworkHandler):
     """The IPv4 layer of one host; the handler of EtherType 0x0800."""
 
     __slots__ = (

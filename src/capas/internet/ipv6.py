@@ -19,6 +19,7 @@ from capas.internet.route import Route
 from capas.internet.shared import UNICAST, Shared
 from capas.internet.types import ErrorSender, RedirectSender, TransportHandler
 from capas.link.interface import Interface
+from capas.link.parts import NetworkHandler
 from capas.wire.address import ALL_NODES6, ANY6, LOOPBACK6, is_v4_mapped
 from capas.wire.ipv6 import ETHERTYPE, HEADER, HOP_BY_HOP, ICMPV6
 
@@ -27,7 +28,7 @@ _pack = HEADER.pack
 
 
 @final
-class Ipv6:
+class Ipv6(NetworkHandler):
     """The IPv6 layer of one host; the handler of EtherType 0x86DD."""
 
     __slots__ = (

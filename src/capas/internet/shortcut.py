@@ -20,6 +20,7 @@ from capas.internet.route import RouteTable
 from capas.internet.shared import Shared
 from capas.link.interface import Interface
 from capas.link.link import ALL_GSO
+from capas.link.link import Shortcut as Asked
 from capas.link.neighbor import Neighbor
 from capas.link.offload import wire_length
 from capas.wire.ethernet import HEADER
@@ -57,7 +58,7 @@ class _Flow:
 
 
 @final
-class Shortcut:
+class Shortcut(Asked):
     """The flows that come in by one interface of a router; asked by links before their sink."""
 
     __slots__ = ("_config", "_counters", "_flows", "_generation", "_interface", "_routes")

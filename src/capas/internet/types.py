@@ -141,6 +141,8 @@ class IcmpError:
 class TransportHandler(Protocol):
     """A protocol above IP, registered in `Ipv4.protocols` and `Ipv6.protocols`."""
 
+    __slots__ = ()
+
     def receive(
         self, interface: Interface, frame: Frame, l3: int, l4: int, end: int, now: int
     ) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, final
 
 from capas.base.clock import NEVER, SECOND, Timer
 from capas.base.frame import Frame
-from capas.link.parts import PREFERRED, TENTATIVE, InterfaceAddress
+from capas.link.parts import PREFERRED, TENTATIVE, InterfaceAddress, NetworkHandler
 from capas.wire.address import ANY4, BROADCAST_MAC, ZERO_MAC, Prefix, text
 from capas.wire.ethernet import ARP_REPLY, ARP_REQUEST, TYPE_ARP, Arp, is_group
 
@@ -47,7 +47,7 @@ class AddressWatch(Timer):
 
 
 @final
-class ArpLayer:
+class ArpLayer(NetworkHandler):
     """ARP on one interface, which makes it: handler of EtherType 0x0806 and solicitor for IPv4.
 
     ``conflict(address, now)``  told when another station uses one of our addresses

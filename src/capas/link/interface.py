@@ -22,7 +22,7 @@ from capas.base.frame import CSUM_PARTIAL, GSO_UDP_L4, Frame, Offload
 from capas.base.rng import Rng
 from capas.link import offload as software
 from capas.link.arp import ArpLayer
-from capas.link.link import Link, Medium
+from capas.link.link import FrameSink, Link, Medium
 from capas.link.neighbor import NeighborTable, Pending
 from capas.link.parts import (
     DEPRECATED,
@@ -56,7 +56,7 @@ _ETHERNET: Final = Struct("!6s6xH")
 
 
 @final
-class Interface:
+class Interface(FrameSink):
     """One attachment; the `FrameSink` of its link.
 
     ``handlers``     network layers by EtherType, registered by the host

@@ -74,6 +74,8 @@ _NOBODY: Final = None  # by a name: mypyc forgets a default that is a bare None 
 class FrameSink(Protocol):
     """Where a link delivers."""
 
+    __slots__ = ()
+
     def receive(self, frame: Frame, now: int) -> None:
         """A frame has arrived."""
 
@@ -83,6 +85,8 @@ class FrameSink(Protocol):
 
 class Shortcut(Protocol):
     """What a link may ask before its sink: frames that a router only passes on."""
+
+    __slots__ = ()
 
     def take(self, frame: Frame, now: int) -> bool:
         """Whether the frame is dealt with: then nothing else of the host has changed."""

@@ -118,6 +118,8 @@ class Stats:
 class NetworkHandler(Protocol):
     """A network layer (or ARP), registered by EtherType."""
 
+    __slots__ = ()
+
     def receive(self, interface: "Interface", frame: Frame, l3: int, now: int) -> None:
         """A packet starts at ``frame.data[l3]``."""
 

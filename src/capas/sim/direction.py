@@ -49,6 +49,8 @@ DOWN: Final = 2
 class Station(Protocol):
     """What stands behind a port: it is told that frames arrived, or takes them while it sleeps."""
 
+    __slots__ = ()
+
     touched: bool
     condition: int
 

@@ -23,7 +23,7 @@ from capas.base.frame import Frame
 from capas.errors import CapasError, DeadlockError
 from capas.host.host import Host
 from capas.link.link import FrameSink
-from capas.sim.direction import PAUSED, UP
+from capas.sim.direction import PAUSED, UP, Station
 
 if TYPE_CHECKING:
     from capas.sim.process import Process
@@ -35,7 +35,7 @@ _INBOX_LIMIT: Final = 4096  # frames kept for a paused host (a network card's ri
 
 
 @final
-class HostNode(Timer):
+class HostNode(Timer, Station):
     """A host in a world; it is itself the timer of the host's next deadline."""
 
     __slots__ = (

@@ -6,11 +6,11 @@ from typing import final
 from capas.base.clock import ManualClock, Scheduler
 from capas.base.frame import Frame
 from capas.link.link import ALL_GSO, FrameSink, Link, LinkCaps, Medium
-from capas.sim.direction import Direction, Station
+from capas.sim.direction import Direction, End, Station
 
 
 @final
-class WirePort(Link):
+class WirePort(Link, End):
     """One end of a wire, as the link of an interface or of a switch port."""
 
     def __init__(self, name: str, mtu: int, trains: bool) -> None:

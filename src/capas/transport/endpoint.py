@@ -16,6 +16,8 @@ HANGUP: Final = 8  # both directions are over
 class Watcher(Protocol):
     """Somebody who waits: a selector, a blocked thread."""
 
+    __slots__ = ()
+
     def endpoint_ready(self, endpoint: "Endpoint") -> None:
         """``endpoint.readiness`` gained a bit."""
 

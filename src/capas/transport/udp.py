@@ -20,7 +20,7 @@ from capas.base.memory import Memory
 from capas.base.rng import Rng
 from capas.errors import os_error
 from capas.internet.net import Internet
-from capas.internet.types import PACKET_TOO_BIG, IcmpError
+from capas.internet.types import PACKET_TOO_BIG, IcmpError, TransportHandler
 from capas.link.interface import Interface
 from capas.transport.demux import arriving_key, make_key
 from capas.transport.endpoint import Endpoint
@@ -44,7 +44,7 @@ _FAMILY: Final = 1
 
 
 @final
-class UdpLayer:
+class UdpLayer(TransportHandler):
     """All UDP sockets of a host; the handler of protocol 17."""
 
     def __init__(

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 
 @final
-class TcpConnection:
+class TcpConnection(tt.Owner):
     """One connection, in any state.
 
     ``endpoint``  readiness for the socket; ``options``: what the user set; ``neg``: what was agreed

@@ -19,6 +19,7 @@ from capas.base.memory import Memory
 from capas.base.rng import Rng
 from capas.base.seq import M32
 from capas.errors import os_error
+from capas.internet.types import IcmpError, TransportHandler
 from capas.transport.demux import BoundTable, arriving_key, make_key
 from capas.transport.endpoint import Endpoint
 from capas.transport.ports import Binding, EphemeralPorts, PortBindings
@@ -44,12 +45,11 @@ from capas.wire.tcp import (
 
 if TYPE_CHECKING:
     from capas.internet.net import Internet
-    from capas.internet.types import IcmpError
     from capas.link.interface import Interface
 
 
 @final
-class TcpLayer:
+class TcpLayer(TransportHandler):
     """TCP of one host; the transport handler of protocol 6 over both families.
 
     ``table``     connections by demultiplexing key; ``listeners``: by address and port

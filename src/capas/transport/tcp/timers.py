@@ -40,6 +40,8 @@ _NONE: Final[list[int]] = list(_ALL_OFF)
 class Owner(Protocol):
     """Whose timers they are: the object, for a bound method of each connection weighs 64 bytes."""
 
+    __slots__ = ()
+
     def on_timer(self, kind: int, now: int) -> None:
         """The deadline of ``kind`` has come."""
 
