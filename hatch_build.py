@@ -18,56 +18,59 @@ try:
 except ImportError:  # run as a script, to compile in place
     BuildHookInterface = object  # type: ignore[assignment,misc]
 
-#: What is compiled, below src/capas: the way of a packet from the wire to the user and back.  Left
-#: out is what tests replace parts of (the engine of the simulator), what is referred to weakly
-#: (hosts), and what mypyc loses defaults of (links).
+#: What is compiled, below src/capas: the way of a packet from the wire to the program and back.
 HOT = (
+    "aio/selector.py",
     "base/checksum.py",
     "base/clock.py",
+    "base/config.py",
     "base/events.py",
     "base/frame.py",
     "base/memory.py",
     "base/minmax.py",
     "base/rng.py",
     "base/seq.py",
-    "wire/address.py",
-    "wire/ethernet.py",
-    "wire/ipv4.py",
-    "wire/ipv6.py",
-    "wire/tcp.py",
-    "wire/tcp_options.py",
-    "wire/udp.py",
+    "host/host.py",
+    "internet/*.py",
     "link/arp.py",
     "link/interface.py",
+    "link/link.py",
     "link/neighbor.py",
     "link/offload.py",
     "link/parts.py",
-    "internet/addresses.py",
-    "internet/forward.py",
-    "internet/fragment.py",
-    "internet/ipv4.py",
-    "internet/ipv6.py",
-    "internet/net.py",
-    "internet/pmtu.py",
-    "internet/reassembly.py",
-    "internet/route.py",
-    "internet/shared.py",
-    "internet/shortcut.py",
-    "internet/source.py",
-    "internet/stack.py",
-    "internet/types.py",
-    "transport/*.py",
-    "transport/tcp/*.py",
-    "transport/tcp/congestion/*.py",
+    "link/train.py",
+    "link/vlan.py",
+    "real/*.py",
     "sim/direction.py",
+    "sim/driver.py",
+    "sim/engine.py",
     "sim/impairments.py",
     "sim/loss.py",
+    "sim/plan.py",
     "sim/queues.py",
     "sim/rates.py",
     "sim/service.py",
     "sim/stage.py",
+    "sim/statistics.py",
     "sim/trains.py",
     "sim/wire.py",
+    "sockets/current.py",
+    "sockets/description.py",
+    "sockets/driver.py",
+    "sockets/stream.py",
+    "transport/*.py",
+    "transport/tcp/*.py",
+    "transport/tcp/congestion/*.py",
+    "wire/address.py",
+    "wire/ethernet.py",
+    "wire/icmp.py",
+    "wire/igmp.py",
+    "wire/ipv4.py",
+    "wire/ipv6.py",
+    "wire/ndp.py",
+    "wire/tcp.py",
+    "wire/tcp_options.py",
+    "wire/udp.py",
 )
 
 
@@ -75,8 +78,8 @@ def modules(source: Path) -> list[str]:
     """The files of `HOT`, relative to ``source`` (the folder src)."""
     package = source / "capas"
     found = [path for pattern in HOT for path in sorted(package.glob(pattern))]
-    plain = ("__init__.py", "options.py")  # a user's options are copied slot by slot
-    return [str(path.relative_to(source)) for path in found if path.name not in plain]
+    found = [path for path in found if path.name != "__init__.py"]
+    return [str(path.relative_to(source)) for path in found]
 
 
 def in_parallel(command: Any) -> None:
