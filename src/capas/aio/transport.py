@@ -23,10 +23,13 @@ from capas.sockets.socket import Socket
 from capas.sockets.stream import StreamDescription
 from capas.transport.endpoint import Endpoint
 from capas.transport.tcp.connection import TcpConnection
+from capas.transport.tcp.user import receive_into
 
 if TYPE_CHECKING:
     from capas.aio.loop import CapasEventLoop
 
+_BULK: Final = 1 << 18  # bytes in one read; then more may be on the device already
+_PULLS: Final = 4  # reads more in one turn of the loop
 _READ_SIZE: Final = 1 << 20  # bytes: a whole batch of frames, or data piles up and the cache cools
 _SERVERS_NAME_CLIENTS: Final = sys.version_info >= (3, 13)  # of ``Server._attach``
 
@@ -108,7 +111,11 @@ class StreamTransport(ConnectionHolder):
             else:
                 ready = self._endpoint.readiness
                 if self._reading and ready & READABLE:
-                    self._read()
+                    got = self._read()
+                    left = _PULLS
+                    while got >= _BULK and left and self._reading:
+                        left -= 1
+                        got = self._read(True)
                 if self._buffered and ready & WRITABLE:
                     self._send_buffered()
         finally:
@@ -129,40 +136,46 @@ class StreamTransport(ConnectionHolder):
             elif self._reading and self._endpoint.readiness & READABLE:
                 self._read()  # a request that came with the handshake
 
-    def _read(self) -> None:
-        protocol, connection = self._protocol, self._connection
-        size, call = _READ_SIZE, "get_buffer"  # what failed, if something does
+    def _read(self, pull: bool = False) -> int:
+        """Hand one piece over, how many bytes; ``pull``: taken off the device just now."""
+        protocol, connection, driver = self._protocol, self._connection, self._driver
+        call = "get_buffer"  # what failed, if something does
         try:
-            if self._buffered_protocol:
-                room = protocol.get_buffer(-1)
-                size = len(room)
-                if not size:
-                    raise RuntimeError("get_buffer() returned an empty buffer")
+            room = memoryview(protocol.get_buffer(-1)) if self._buffered_protocol else None
+            if room is not None and not room:
+                raise RuntimeError("get_buffer() returned an empty buffer")
             dirty = connection.dirty
-            with self._driver.lock:
-                data = connection.receive(size, self._driver.now())
-            if data is None:
-                return
+            with driver.lock:
+                if pull:
+                    driver.pull(self._host, connection, room)
+                if room is None:
+                    data = connection.receive(_READ_SIZE, driver.now())
+                    got = None if data is None else len(data)
+                else:
+                    got = receive_into(connection, room, driver.now())
+            if got is None:
+                return 0
             if connection.dirty and not dirty:  # else somebody has kicked already
-                self._driver.kick(self._host)
-            if not data:
+                driver.kick(self._host)
+            if not got:
                 call = "eof_received"
                 if protocol.eof_received():
                     self._eof_read = True
                     self._set_reading()
                 else:
                     self.close()
-            elif self._buffered_protocol:
+            elif room is not None:
                 call = "buffer_updated"
-                room[: len(data)] = data
-                protocol.buffer_updated(len(data))
+                protocol.buffer_updated(got)
             else:
                 call = "data_received"
                 protocol.data_received(data)
+            return got
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException as error:
             self._fatal_error(error, f"Fatal error: protocol.{call}() call failed.")
+        return 0
 
     def _send_buffered(self) -> None:
         buffer = self._buffer

@@ -215,6 +215,12 @@ class Train:
         self.count += 1
         return True
 
+    def is_of(self, key: bytes, seq: int) -> bool:
+        """Whether the train is the connection's with this demultiplexing key, and goes on there."""
+        head, l4 = self._head, self._l4
+        start = self._l3 + 12 if self._is_v4 else self._l3 + 8
+        return head[start : l4 + 4] == key and _LL.unpack_from(head, l4 + 4)[0] == seq
+
     def frame(self, skip: int, body: Buffer, segment: int, now: int) -> Frame:
         """The train as one frame, without the first ``skip`` bytes of the headers.
 

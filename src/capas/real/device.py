@@ -8,11 +8,25 @@ False and sets ``busy``; the driver calls ``sink.link_ready`` when the descripto
 
 from abc import abstractmethod
 from collections.abc import Callable
+from typing import NamedTuple
 
 from capas.base.events import Counters
 from capas.base.frame import Frame
 from capas.base.native import mypyc_attr
 from capas.link.link import Link
+
+
+class Landing(NamedTuple):
+    """Where a program wants what comes next on its connection.
+
+    ``key``   the connection's, as `capas.transport.demux.arriving_key` finds it in a packet
+    ``seq``   the sequence number expected next, in [0, 2**32)
+    ``room``  the program's own memory, writable
+    """
+
+    key: bytes
+    seq: int
+    room: memoryview
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -42,8 +56,11 @@ class Device(Link):
     def read(self, now: int) -> Frame | None:
         """The next frame that has arrived, None if there is none just now."""
 
-    def read_train(self, now: int) -> Frame | None:
-        """As `read`, but frames that arrived back to back may come as one (`Frame.body`)."""
+    def read_train(self, now: int, landing: Landing | None = None) -> Frame | None:
+        """As `read`, but frames that arrived back to back may come as one (`Frame.body`).
+
+        With a ``landing``, its payload lies there if it is what was expected.
+        """
         return self.read(now)
 
     def ahead(self) -> bool:

@@ -27,7 +27,7 @@ from capas.base.frame import (
 )
 from capas.errors import DeviceError
 from capas.link.link import GSO_MAX_BYTES, LinkCaps, Medium
-from capas.real.device import Device
+from capas.real.device import Device, Landing
 from capas.real.gather import READ_MAX, Facts, Gatherer
 from capas.real.netdev import get_mtu, set_mtu, try_queue_length, try_up
 
@@ -120,10 +120,10 @@ class TunTap(Device):
         data = bytes(self._view[header:size])
         return Frame(data, now, *self._facts(self._into, size - header))
 
-    def read_train(self, now: int) -> Frame | None:
+    def read_train(self, now: int, landing: Landing | None = None) -> Frame | None:
         """As `read`, but what arrived back to back of one flow comes as one frame."""
         try:
-            return self._gatherer.read(self._fd, now)
+            return self._gatherer.read(self._fd, now, landing)
         except (BlockingIOError, InterruptedError):
             return None
         except OSError as error:

@@ -28,15 +28,17 @@ from typing import Final, final
 from capas.base.clock import NEVER, SECOND, Clock, Scheduler
 from capas.base.config import HostConfig
 from capas.base.rng import Rng
+from capas.base.seq import M32
 from capas.errors import BlockingInLoopError, DeviceError
 from capas.host.host import Host
 from capas.link.interface import Interface
 from capas.real.clock import MonotonicClock
-from capas.real.device import Device
+from capas.real.device import Device, Landing
 from capas.real.ports import Ports
 from capas.sockets.driver import Driver
 from capas.sockets.garbage import collect_as_before, collect_seldom
 from capas.transport.endpoint import Endpoint
+from capas.transport.tcp.connection import TcpConnection
 
 _SLICE: Final = 1.0  # s; how often a waiter makes sure that somebody pumps
 
@@ -158,6 +160,21 @@ class RealDriver(Driver):
             due = min(host.next_deadline(), self.scheduler.next_deadline())
             if again or self._told or due < self._asleep_until:
                 self.ports.wake()
+
+    def pull(self, host: Host, connection: TcpConnection, room: memoryview | None) -> None:
+        """As `Driver.pull`, in the loop that pumps: one train, read to where it shall be."""
+        route = connection.path.route
+        if route is None or not self._in_loop():
+            return
+        link = route.interface.link
+        if isinstance(link, Device):
+            now = self.clock.now()
+            host.flush(now)
+            rx = connection.rx
+            landing = None
+            if room is not None and not rx.buffered and rx.ooo is None:
+                landing = Landing(connection.path.key, rx.rcv_nxt & M32, room)
+            self.ports.pull(link, landing, now)
 
     def wait(self, endpoint: Endpoint, mask: int, deadline: int) -> int:
         """Block this thread until ``endpoint`` is ready for ``mask`` or ``deadline`` has come."""

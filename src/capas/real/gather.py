@@ -20,6 +20,7 @@ from typing import Final, final
 
 from capas.base.frame import CSUM_NONE, Frame
 from capas.link.train import Train
+from capas.real.device import Landing
 
 READ_MAX: Final = 65_536 + 64  # bytes: an IP packet of 64 KB, Ethernet with a VLAN tag
 _BUFFER: Final = 1 << 20  # bytes of payload in one train: half of a core's cache
@@ -59,19 +60,24 @@ class Gatherer:
         held, self._held = self._held, None
         return None if held is None else self._single(self._head, held[1], held[0], now)
 
-    def read(self, fd: int, now: int) -> Frame | None:
+    def read(self, fd: int, now: int, landing: Landing | None = None) -> Frame | None:
         """The next frame or train; None: nothing there, or what `os.readv` raises."""
-        if self._empty:  # nobody needs to be asked twice
+        if self._empty:
             self._empty = False
-            return None
+            if landing is None:  # nobody needs to be asked twice
+                return None
         head, train = self._head, self._train
         length = len(head)
-        if self._held is None:
-            room = memoryview(self._buffer())
-            size = os.readv(fd, (head, room))
-        else:
+        placed = False
+        if self._held is not None:
             size, room = self._held
             self._held = None
+        elif landing is not None and len(landing.room) > 2 * READ_MAX:
+            placed, room = True, landing.room
+            size = os.readv(fd, (head, room))
+        else:
+            room = memoryview(self._buffer())
+            size = os.readv(fd, (head, room))
         end = size - length
         if end < 0 or 0 < end < _SHORT:
             return self._single(head, room, size, now)
@@ -81,6 +87,10 @@ class Gatherer:
             if train.wanted and train.wanted != length:
                 self._head = bytearray(train.wanted)
             return frame
+        if placed and landing is not None and not train.is_of(landing.key, landing.seq):
+            placed, guess = False, room
+            room = memoryview(self._buffer())
+            room[:end] = guess[:end]
         readv, joins = os.readv, train.joins
         last = len(room) - READ_MAX  # where the last frame may begin
         while train.count < _FRAMES and end < last:
@@ -92,13 +102,12 @@ class Gatherer:
                 break
             n = size - length
             if n < 0 or not joins(head, rest, n):
-                self._held = size, rest
+                self._held = size, memoryview(bytes(rest[: max(n, 0)])) if placed else rest
                 break
             end += n
         view = room[:end]
-        return train.frame(
-            self._prefix, view if end * _PIN >= _BUFFER else bytes(view), facts[4], now
-        )
+        body = view if placed or end * _PIN >= _BUFFER else bytes(view)
+        return train.frame(self._prefix, body, facts[4], now)
 
     def _single(self, head: bytearray, room: memoryview, size: int, now: int) -> Frame | None:
         """The frame just read, by itself."""

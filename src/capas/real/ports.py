@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Final, final
 
 from capas.link.interface import Interface
-from capas.real.device import Device
+from capas.real.device import Device, Landing
 
 _READ: Final = selectors.EVENT_READ
 _BOTH: Final = selectors.EVENT_READ | selectors.EVENT_WRITE
@@ -209,6 +209,14 @@ class Ports:
                 sink.receive(frame, now)
         if device.ahead():
             self.wake()  # no descriptor says that more is waiting
+
+    def pull(self, device: Device, landing: Landing | None, now: int) -> None:
+        """Hand up one more train of ``device``, if it is there."""
+        sink = device.sink
+        if device.fileno() in self._ports and isinstance(sink, Interface) and sink.takes_trains():
+            frame = device.read_train(now, landing)
+            if frame is not None:
+                sink.receive(frame, now)
 
     def busy_links(self, now: int) -> bool:
         """Watch devices that refused a frame; True if one takes frames again already."""

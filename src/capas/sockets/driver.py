@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from capas.sockets.description import Description
+    from capas.transport.tcp.connection import TcpConnection
 
 VIRTUAL_FD: Final = 1 << 20  # the first descriptor of ours; above any kernel's in practice
 
@@ -94,6 +95,15 @@ class Driver(ABC):
     @abstractmethod
     def kick(self, host: Host) -> None:
         """User code changed something on ``host``: flush it before waiting."""
+
+    def pull(  # noqa: B027 - where nothing is read by system calls there is nothing to gain
+        self, host: Host, connection: "TcpConnection", room: memoryview | None
+    ) -> None:
+        """A program reads bulk data: flush, and take in what follows on the device at once.
+
+        Called by a transport of an event loop, the lock held.  ``room`` is where the program wants
+        it; what arrives may lie there already when it is read into ``room`` next.
+        """
 
     @abstractmethod
     def wait(self, endpoint: Endpoint, mask: int, deadline: int) -> int:

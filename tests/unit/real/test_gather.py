@@ -9,6 +9,7 @@ import pytest
 
 from capas.base.checksum import ones_sum
 from capas.base.frame import Frame
+from capas.real.device import Landing
 from capas.real.gather import _BUFFER, _PIN, _POOL, Gatherer
 
 NO_FACTS = (0, 0, 0, 0, 0)
@@ -107,3 +108,55 @@ def test_what_nobody_reads_holds_little_more_than_its_bytes(lab: Lab) -> None:
         seq = int.from_bytes(data[24:28], "big")
         for at in range(52, len(data), size):
             assert data[at : at + size] == bytes([(seq + at - 52) & 255]) * size
+
+
+KEY = b"\x0a\0\0\1\x0a\0\0\2\0\7\0\x09"  # of what `packet` makes
+
+
+def test_a_train_that_was_expected_lies_where_the_program_wants_it(lab: Lab) -> None:
+    room = memoryview(bytearray(1 << 20))
+    for n in range(3):
+        lab.end.send(packet(n * 1000, 1000))
+    frame = lab.gatherer.read(lab.fd, 0, Landing(KEY, 0, room))
+    assert frame is not None and isinstance(frame.body[0], memoryview)
+    assert frame.body[0].obj is room.obj and len(frame.body[0]) == 3000
+    assert room[:3000] == frame.body[0]
+
+
+@pytest.mark.parametrize(
+    ("key", "seq", "octets"), [(KEY[:-1] + b"\0", 0, 1 << 20), (KEY, 1, 1 << 20), (KEY, 0, 70_000)]
+)
+def test_what_was_not_expected_never_stays_in_the_programs_memory(
+    lab: Lab, key: bytes, seq: int, octets: int
+) -> None:
+    """Another flow's, out of order, or in a room too small for a frame."""
+    room = memoryview(bytearray(octets))
+    sent = [packet(n * 1000, 1000) for n in range(3)]
+    for data in sent:
+        lab.end.send(data)
+    frame = lab.gatherer.read(lab.fd, 0, Landing(key, seq, room))
+    room[:] = bytes(octets)
+    assert frame is not None
+    assert frame.joined().data[52:] == b"".join(data[52:] for data in sent)
+
+
+def test_what_ends_a_placed_train_is_taken_out_of_the_room(lab: Lab) -> None:
+    room = memoryview(bytearray(1 << 20))
+    for data in (packet(0, 1000), packet(5000, 1000), packet(6000, 1000)):
+        lab.end.send(data)
+    first = lab.gatherer.read(lab.fd, 0, Landing(KEY, 0, room))
+    assert first is not None and len(first) == 1052 and lab.gatherer.ahead()
+    room[:] = bytes(1 << 20)
+    rest = lab.read()
+    assert (
+        b"".join(f.joined().data[52:] for f in rest)
+        == packet(5000, 1000)[52:] + (packet(6000, 1000)[52:])
+    )
+
+
+def test_asked_again_for_a_program_the_descriptor_is_read_again(lab: Lab) -> None:
+    room = memoryview(bytearray(1 << 20))
+    lab.end.send(packet(0, 1000))
+    assert lab.gatherer.read(lab.fd, 0) is not None  # it found nothing behind it
+    lab.end.send(packet(1000, 1000))
+    assert lab.gatherer.read(lab.fd, 0, Landing(KEY, 1000, room)) is not None

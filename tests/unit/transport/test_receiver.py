@@ -18,6 +18,26 @@ def test_start() -> None:
     assert (rx.irs, rx.rcv_nxt, rx.window()) == (100, 101, 10_000)
 
 
+def test_read_into_memory_of_the_users() -> None:
+    rx = receiver()
+    for piece in (b"abc", b"defgh", memoryview(b"ij")):
+        rx.accept(piece)
+    room = memoryview(bytearray(4))
+    assert rx.read_into(room) == 4 and room == b"abcd" and rx.buffered == 6
+    assert rx.read(1) == b"e"
+    assert rx.read_into(room) == 4 and room == b"fghi"
+    assert rx.read_into(room) == 1 and room[:1] == b"j"
+    assert rx.read_into(room) == 0 and rx.buffered == 0
+
+
+def test_what_lies_there_already_is_not_copied() -> None:
+    rx = receiver()
+    room = memoryview(bytearray(b"abcdefgh"))
+    rx.accept(room[:3])
+    rx.accept(b"xyz")
+    assert rx.read_into(room) == 6 and room == b"abcxyzgh" and rx.buffered == 0
+
+
 def test_read_in_pieces() -> None:
     rx = receiver()
     rx.accept(b"abc")

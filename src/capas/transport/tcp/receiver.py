@@ -296,7 +296,9 @@ class Receiver:
             offset = self._offset
             chunk = chunks[0]
             n = len(chunk) - offset
-            if n > end - at:
+            if isinstance(chunk, memoryview) and chunk.obj is room.obj:
+                chunks.popleft()  # a device has put it there (`Driver.pull`), at the beginning
+            elif n > end - at:
                 n = end - at
                 room[at:end] = chunk[offset : offset + n]
                 self._offset = offset + n

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bulk data between two hosts on devices in real time: what a transport reads is what was sent."""
+
+import asyncio
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from capas.aio.loop import new_event_loop
+from capas.link.link import ALL_GSO, LinkCaps, Medium
+from capas.real.devices import TunTap
+from capas.real.driver import RealDriver
+from capas.sockets.current import context_of
+
+DATA = b"".join(n.to_bytes(4, "big") for n in range(1_500_000))
+PORT = 5000
+
+
+class Copied(asyncio.Protocol):
+    """Gets bytes."""
+
+    def __init__(self) -> None:
+        self.got = bytearray()
+        self.largest = 0
+        self.done = asyncio.get_running_loop().create_future()
+
+    def data_received(self, data: bytes) -> None:
+        self.got += data
+        self.largest = max(self.largest, len(data))
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.done.set_result(error)
+
+
+class Placed(asyncio.BufferedProtocol, Copied):
+    """Has memory of its own; it scribbles over it whenever it is its."""
+
+    def __init__(self) -> None:
+        Copied.__init__(self)
+        self.room = bytearray(1 << 20)
+
+    def get_buffer(self, sizehint: int) -> bytearray:
+        self.room[:] = bytes(len(self.room))
+        return self.room
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self.data_received(self.room[:nbytes])
+        self.room[:] = b"x" * len(self.room)
+
+
+class Send(asyncio.Protocol):
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        transport.write(DATA)
+        transport.close()
+
+
+@pytest.fixture
+def driver() -> Iterator[RealDriver]:
+    caps = LinkCaps(1500, Medium.IP, True, ALL_GSO)
+    with RealDriver() as driver:
+        ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        for name, end, last in zip("ab", ends, (1, 2), strict=True):
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+            device = TunTap(end.detach(), name, caps, 10, 0)
+            addresses = (f"192.0.2.{last}/24", f"2001:db8::{last}/64")
+            driver.attach(driver.host(name), device, addresses=addresses)
+        yield driver
+
+
+@pytest.mark.parametrize("kind", [Copied, Placed])
+@pytest.mark.parametrize("remote", ["192.0.2.2", "2001:db8::2"])
+def test_the_same_bytes_arrive(driver: RealDriver, kind: type[Copied], remote: str) -> None:
+    """Also by two connections at once, whose frames come between each other's."""
+    a, b = (context_of(host) for host in driver.hosts)
+    served: list[Copied] = []
+
+    def serve() -> Copied:
+        served.append(kind())
+        return served[-1]
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        server = await loop.create_task(loop.create_server(serve, remote, PORT), context=b)
+        for _ in range(2):
+            await loop.create_task(loop.create_connection(Send, remote, PORT), context=a)
+        while len(served) < 2:
+            await asyncio.sleep(0)
+        for one in served:
+            assert await one.done is None
+        server.close()
+
+    loop = new_event_loop(driver)
+    try:
+        loop.run_until_complete(asyncio.wait_for(main(), 60))
+    finally:
+        loop.close()
+    for one in served:
+        assert one.got == DATA
+    assert max(one.largest for one in served) > 1 << 16
