@@ -58,13 +58,14 @@ class _Far:
 class _Inlet:
     """Where the incoming direction ends: the interface."""
 
-    def __init__(self, sink: FrameSink, bare: bool) -> None:
-        self.sink = sink
-        self.bare = bare
+    def __init__(self, link: "ImpairedLink") -> None:
+        self.link = link
 
     def receive(self, frame: Frame, now: int) -> None:
         """A frame comes off the cable."""
-        self.sink.receive(uncovered(frame) if self.bare else frame, now)
+        sink = self.link.sink
+        if sink is not None:
+            sink.receive(uncovered(frame) if self.link.bare else frame, now)
 
     def link_ready(self, now: int) -> None:
         """Never: a cable is not busy."""
@@ -90,8 +91,8 @@ class ImpairedLink(Link):
         self.bare = device.caps.medium is not Medium.ETHERNET
         self.clock = ManualClock()
         self._time = time
-        self._sink: FrameSink | None = None
         self._near = _End()
+        self._near.sink = _Inlet(self)
         self._far = _Far(device, self.bare)
         far = _End()
         far.sink = self._far
@@ -101,16 +102,6 @@ class ImpairedLink(Link):
         rng = Rng(seed)
         for direction in (self.out, self.incoming):
             build(direction, settings, rng)
-
-    @property
-    def sink(self) -> FrameSink | None:
-        """The interface."""
-        return self._sink
-
-    @sink.setter
-    def sink(self, sink: FrameSink | None) -> None:
-        self._sink = sink
-        self._near.sink = None if sink is None else _Inlet(sink, self.bare)
 
     def transmit(self, frame: Frame) -> bool:
         """Onto the cable; what does not fit its queue is lost there."""

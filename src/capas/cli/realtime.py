@@ -11,7 +11,7 @@ it really comes (`PacedDriver.catch_up`).  So no link is ever shorter than its d
 """
 
 import time
-from typing import Final, final
+from typing import ClassVar, Final, final
 
 from capas.base.clock import SECOND, Clock
 from capas.base.frame import Frame
@@ -35,7 +35,7 @@ _LONGEST: Final = 3600 * SECOND  # ns; a sleep without anything scheduled
 class PacedDriver(Driver):
     """Runs a world in real time; event loops only."""
 
-    virtual = False
+    virtual: ClassVar[bool] = False
 
     def __init__(self, world: World, *, clock: Clock | None = None) -> None:
         super().__init__()

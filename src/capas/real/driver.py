@@ -23,7 +23,7 @@ import threading
 import time
 from asyncio import _get_running_loop
 from collections.abc import Sequence
-from typing import Final, final
+from typing import ClassVar, Final, final
 
 from capas.base.clock import NEVER, SECOND, Clock, Scheduler
 from capas.base.config import HostConfig
@@ -75,7 +75,7 @@ class RealDriver(Driver):
     ``batch``          frames read from one device before everybody else has a turn
     """
 
-    virtual = False
+    virtual: ClassVar[bool] = False
 
     def __init__(self, *, clock: Clock | None = None, batch: int = 64) -> None:
         super().__init__()

@@ -10,7 +10,7 @@ programs that wait "until later than now" come through; the steps of one that on
 import asyncio
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any, Final, final
+from typing import Any, ClassVar, Final, final
 from weakref import WeakSet
 
 from capas.aio.loop import CapasEventLoop
@@ -44,7 +44,7 @@ def _whole_steps(deadline: int) -> int:
 class SimDriver(Driver):
     """Makes virtual time pass for the hosts of one world."""
 
-    virtual = True
+    virtual: ClassVar[bool] = True
 
     def __init__(self, engine: Engine, prepare: Callable[[], None], epoch: int = EPOCH) -> None:
         super().__init__()

@@ -15,7 +15,7 @@ import selectors
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, final
 
 from capas.base.native import mypyc_attr
 from capas.host.host import Host
@@ -63,7 +63,7 @@ class Driver(ABC):
     """Makes time pass for a set of hosts."""
 
     #: Whether time is virtual: then programs must not notice the machine's own clock.
-    virtual: bool = True
+    virtual: ClassVar[bool] = True
 
     #: Genuine descriptors an event loop watches (its self-pipe, subprocesses, real sockets).  A
     #: real driver polls it together with its devices and `turn` returns early when one is ready; a
