@@ -84,13 +84,22 @@ def _window_only(c: "TcpConnection", seg: Segment, now: int) -> None:
     tx, life = c.tx, c.life
     life.probes = 0
     tx.update_window(seg.seq, tx.snd_una, seg.wnd << tx.snd_wscale)
-    if life.chrono.kind != NONE and tx.snd_una >= tx.queue_end:
-        life.chrono.switch(NONE, now)
     c.timers.all_acknowledged(tx.snd_wnd > 0)
+    _go_on(c, now)
+
+
+def _go_on(c: "TcpConnection", now: int) -> None:
+    """What is left to do without loss: tell the user of room, and send what may be sent now."""
+    tx, chrono = c.tx, c.life.chrono
+    if chrono.kind != NONE and tx.snd_una >= tx.queue_end:
+        chrono.switch(NONE, now)
     if not c.endpoint.readiness & WRITE:
         c.writable()
-    if not c.dirty and tx.snd_nxt < tx.queue_end + tx.fin_queued:
-        c.want_output()
+    if not c.dirty:
+        if tx.snd_nxt < tx.queue_end + tx.fin_queued:
+            c.want_output()
+        else:
+            c.account()  # what was acknowledged is held no more
 
 
 def _clean_progress(c: "TcpConnection", seg: Segment, ack: int, now: int) -> None:
@@ -144,19 +153,11 @@ def _clean_progress(c: "TcpConnection", seg: Segment, ack: int, now: int) -> Non
     cc.on_ack(sample)
     if tx.auto_max and 2 * cc.cwnd > tx.limit:
         tx.tune(cc.cwnd)
-    if ack >= tx.queue_end and life.chrono.kind != NONE:
-        life.chrono.switch(NONE, now)
     if ack == tx.snd_nxt:
         timers.all_acknowledged(tx.snd_wnd > 0)
     else:
         _rearm(c, True, now)
-    if not c.endpoint.readiness & WRITE:
-        c.writable()
-    if not c.dirty:
-        if tx.snd_nxt < tx.queue_end + tx.fin_queued:
-            c.want_output()
-        else:
-            c.account()  # what was acknowledged is held no more
+    _go_on(c, now)
 
 
 def _take_sack(c: "TcpConnection", seg: Segment, now: int) -> bool:

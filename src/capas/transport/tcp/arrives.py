@@ -44,7 +44,8 @@ def segment_arrives(c: "TcpConnection", seg: Segment, now: int) -> None:
     if state == CLOSED:
         return
     rx, tx = c.rx, c.tx
-    seg.seq = rx.rcv_nxt + diff(seg.seq, rx.rcv_nxt & M32)
+    nxt = rx.rcv_nxt
+    seg.seq = nxt if seg.seq == nxt & M32 else nxt + diff(seg.seq, nxt & M32)
     seg.ack = tx.snd_una + diff(seg.ack, tx.snd_una & M32)
     if rx.eager and not freebsd.arrives(c, seg, now):
         return
@@ -226,6 +227,9 @@ def fifth_check_ack(c: "TcpConnection", seg: Segment, now: int) -> bool:
         closing.connected(c, now)
         if tx.snd_nxt > tx.snd_una:
             c.timers.set(tt.RTO, now + c.rtt.rto)  # Fast Open: our answer left long ago
+        elif tx.snd_nxt == tx.queue_end + tx.fin_queued and not seg.sack:
+            _remember_timestamp(c, seg, now)  # nobody has written yet: that was all
+            return True
     elif ack > tx.snd_nxt or ack < tx.snd_una - max(tx.max_wnd, 1):
         c.counters.add("tcp.bad_ack")
         closing.challenge(c, now)
@@ -237,6 +241,12 @@ def fifth_check_ack(c: "TcpConnection", seg: Segment, now: int) -> bool:
             seg.ack = tx.snd_una
             acknowledged(c, seg, now)
         return True
+    elif c.state == LAST_ACK and ack == tx.snd_nxt > tx.queue_end and not seg.sack:
+        # The last of all: what else it teaches would be forgotten at once.
+        tx.snd_una = ack
+        c.path_works(now)
+        closing.done(c, now)
+        return False
     _remember_timestamp(c, seg, now)
     acknowledged(c, seg, now)
     return c.state < FIN_WAIT_1 or _closing_states(c, now)

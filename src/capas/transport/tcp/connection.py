@@ -100,7 +100,7 @@ class TcpConnection(tt.Owner):
         self.options: UserOptions = UserOptions(config) if listener is None else listener.options
         self.neg: Negotiated = Negotiated(ts_offset)
         path.refresh(now)
-        mss = path.max_segment()
+        mss = path.max_segment
         self.tx: Sender = Sender(iss, mss, config.tcp_send_buffer, config.tcp_send_buffer_max)
         self.rx: Receiver = Receiver(config.tcp_receive_buffer, config.tcp_receive_buffer_max)
         self.rx.eager = config.tcp_manners == "freebsd"

@@ -7,7 +7,7 @@ The functions work on a connection's parts; the decision what to answer to which
 
 from typing import TYPE_CHECKING, Final
 
-from capas.base.clock import MS, SECOND
+from capas.base.clock import MS, NEVER, SECOND
 from capas.base.seq import M32
 from capas.transport.tcp import manners, recovery
 from capas.transport.tcp import timers as tt
@@ -19,14 +19,16 @@ if TYPE_CHECKING:
     from capas.transport.tcp.connection import TcpConnection
 
 SMALL_MSS: Final = 8  # bytes: below this no payload could ever leave
+SMALLEST_PEER_MSS: Final = 64  # bytes: a peer that says less is not believed (as Linux)
 MAX_WINDOW: Final = 65_535  # unscaled, bytes
 FALLBACK_RTO: Final = 3 * SECOND  # RFC 6298 §5.7
 
 
 def window_shift(config: "HostConfig", limit: int) -> int:
     """The smallest shift that lets the largest buffer be advertised (RFC 7323 §2.3)."""
-    space = max(limit, config.tcp_receive_buffer_max)
-    return min(max(space.bit_length() - 16, 0), tcp_options.MAX_WINDOW_SCALE)
+    space = config.tcp_receive_buffer_max
+    shift = (space if space > limit else limit).bit_length() - 16
+    return 0 if shift < 0 else min(shift, tcp_options.MAX_WINDOW_SCALE)
 
 
 def initial_receive_window(c: "TcpConnection", mss: int) -> int:
@@ -77,12 +79,10 @@ def send_syn(c: "TcpConnection", now: int) -> None:
         ts_ecr = 0
     if ts_ok:
         ts_val = ts_now(c, now)
-    if passive:  # as agreed when the peer's SYN came
-        shift = rx.rcv_wscale if wscale_ok else -1
-        mss = c.life.advmss
-    else:
-        shift = window_shift(config, rx.limit) if wscale_ok else -1
-        mss = c.life.advmss = advertised_mss(c)
+    shift = -1
+    if wscale_ok:  # as agreed when the peer's SYN came, if it has
+        shift = rx.rcv_wscale if passive else window_shift(config, rx.limit)
+    mss = c.life.advmss = c.life.advmss if passive else advertised_mss(c)
     fast = c.fast
     cookie, experimental, size = None, False, 0
     if fast is not None and (passive or not (c.recovery.timeouts or fast.repeated)):
@@ -133,8 +133,10 @@ def take_syn(c: "TcpConnection", seg: Segment, now: int) -> None:
         neg.ecn_ok = config.tcp_ecn == 1 and seg.flags & (ECE | CWR) == ECE
     else:
         neg.ecn_ok = config.tcp_ecn != 0 and seg.flags & (ECE | CWR) == ECE | CWR
-    default = default_mss(config, c.path.remote)
-    neg.peer_mss = max(seg.mss, 64) if seg.mss > 0 else default  # Linux TCP_MIN_MSS-like floor
+    if seg.mss > 0:
+        neg.peer_mss = seg.mss if seg.mss > SMALLEST_PEER_MSS else SMALLEST_PEER_MSS
+    else:
+        neg.peer_mss = default_mss(config, c.path.remote)
     c.life.advmss = advertised_mss(c)
     rx.start(seg.seq, initial_receive_window(c, c.life.advmss))
     if neg.wscale_ok:
@@ -172,14 +174,21 @@ def syn_acknowledged(c: "TcpConnection", seg: Segment, now: int) -> None:
     (RFC 6298 §5.7).  More than one loss: data begins with one segment (RFC 5681 §3.1, Linux).
     """
     tx, board = c.tx, c.board
-    board.outcome.reset()
-    board.rate.begin()
-    board.acked(seg.ack, now)
+    first_sent = -1
+    if board.clean(seg.ack):
+        first_sent, _ = board.acked_clean(seg.ack, now)
+    else:
+        board.outcome.reset()
+        board.rate.begin()
+        board.acked(seg.ack, now)
+        first_sent = board.outcome.first_sent
     tx.snd_una = seg.ack
-    tx.release(seg.ack)
-    c.rtt.reset_backoff()
-    if board.outcome.first_sent >= 0:
-        c.rtt.sample(now - board.outcome.first_sent, now)
+    if seg.ack > tx.base:
+        tx.release(seg.ack)
+    if c.rtt.backoff:
+        c.rtt.reset_backoff()
+    if first_sent >= 0:
+        c.rtt.sample(now - first_sent, now)
     elif c.recovery.timeouts:
         elapsed = (ts_now(c, now) - seg.ts_ecr) & M32
         if c.neg.ts_ok and seg.ts_ecr > 0 and elapsed < 0x7FFFFFFF:
@@ -190,7 +199,8 @@ def syn_acknowledged(c: "TcpConnection", seg: Segment, now: int) -> None:
             c.cc.cwnd = tx.mss
     c.recovery.timeouts = 0
     c.timers.clear(tt.RTO)
-    c.timers.clear(tt.USER)
+    if c.timers.deadlines[tt.USER] != NEVER:
+        c.timers.clear(tt.USER)
 
 
 def fast_open_answered(c: "TcpConnection", seg: Segment) -> None:
@@ -211,7 +221,7 @@ def established(c: "TcpConnection") -> None:
     rx = c.rx
     c.peer_syn = None
     manners.round_receive_buffer(c)
-    rx.quick = 0 if manners.freebsd(c) else max(2, min(16, rx.window() // (2 * max(c.tx.mss, 1))))
+    rx.quick = 0 if rx.eager else max(2, min(16, rx.window() // (2 * c.tx.mss)))
     if c.neg.ecn_ok:
         c.counters.add("tcp.ecn_negotiated")
 
@@ -230,7 +240,7 @@ def update_mss(c: "TcpConnection", now: int) -> None:
 def fit_mss(c: "TcpConnection") -> None:
     """Eff.snd.MSS from the peer's option, the path and our own options (RFC 9293 §3.7.1)."""
     path, neg, tx = c.path, c.neg, c.tx
-    mss = min(neg.peer_mss, path.max_segment())
+    mss = min(neg.peer_mss, path.max_segment)
     if c.options.maxseg:
         mss = min(mss, c.options.maxseg)
     mss = max(mss - (12 if neg.ts_ok else 0), SMALL_MSS)

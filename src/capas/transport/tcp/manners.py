@@ -39,8 +39,8 @@ def announced_segment(c: "TcpConnection") -> int:
     """The MSS option: by the interface's MTU (RFC 6691 §2); Linux and IPv6 go by the path's."""
     path = c.path
     if c.rx.eager and len(path.remote) == 4:
-        return path.largest_segment()
-    return min(path.max_segment(), path.largest_segment())
+        return path.largest_segment
+    return min(path.max_segment, path.largest_segment)
 
 
 def congestion_name(config: "HostConfig", name: str) -> str:

@@ -32,6 +32,8 @@ class Path:
     ``local`` ``remote``  packed addresses; ``key``: demultiplexing key of arriving segments
     ``mtu``       path MTU in bytes of IP packet; ``probed_mtu``: a lower one found by black-hole
                   detection, 0: none
+    ``max_segment``  payload and options that fit one packet: the MTU less the fixed headers
+    ``largest_segment``  the same by the interface's MTU: what the way back may carry (RFC 6691 §2)
     ``gso_max``   largest TCP header + payload sent at once, 0: one segment
     ``tos`` ``ttl``  of outgoing packets; ttl 0: the host's default
     ``interface_index``  bound device or scope of a link-local address, 0: any
@@ -46,8 +48,10 @@ class Path:
         "interface_index",
         "ip_header",
         "key",
+        "largest_segment",
         "local",
         "local_port",
+        "max_segment",
         "mtu",
         "net",
         "offload",
@@ -84,6 +88,8 @@ class Path:
         self.route: Route | None = None
         self._generation: int = -1
         self.mtu: int = 576 if len(remote) == 4 else 1280
+        self.max_segment: int = self.mtu - self.ip_header - TCP_HEADER
+        self.largest_segment: int = self.max_segment
         self.probed_mtu: int = 0
         self.gso_type: int = GSO_TCPV4 if len(remote) == 4 else GSO_TCPV6
         self.gso_max: int = 0
@@ -99,10 +105,14 @@ class Path:
         route = net.route(self.remote, self.interface_index)
         self.route = route
         if route is None:
+            self.largest_segment = self.max_segment
             return False
         self.mtu = min(net.path_mtu(self.remote, route, now), MAX_PACKET)
         if self.probed_mtu and self.probed_mtu < self.mtu:
             self.mtu = self.probed_mtu
+        headers = self.ip_header + TCP_HEADER
+        self.max_segment = max(self.mtu - headers, MIN_MSS)
+        self.largest_segment = max((route.mtu or route.interface.mtu) - headers, MIN_MSS)
         caps = route.interface.caps
         self.gso_max = caps.train
         if not caps.train and self.gso_type in caps.gso_types:
@@ -116,18 +126,6 @@ class Path:
     def forget(self) -> None:
         """Look everything up again before the next segment."""
         self._generation = -1
-
-    def max_segment(self) -> int:
-        """Payload and options that fit one packet: the MTU less the fixed headers."""
-        return max(self.mtu - self.ip_header - TCP_HEADER, MIN_MSS)
-
-    def largest_segment(self) -> int:
-        """As `max_segment`, by the interface's MTU: what the way back may carry (RFC 6691 §2)."""
-        route = self.route
-        if route is None:
-            return self.max_segment()
-        mtu = route.mtu or route.interface.mtu
-        return max(mtu - self.ip_header - TCP_HEADER, MIN_MSS)
 
     def set_segment_size(self, size: int) -> None:
         """Payload bytes per wire segment inside super-frames."""

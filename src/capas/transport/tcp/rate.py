@@ -110,10 +110,13 @@ class RateSampler:
             self.app_limited = 0
         if self.prior_delivered < 0:
             return 0
-        self.interval = max(self._send_elapsed, now - self._ack_start)
+        interval = now - self._ack_start
+        if interval < self._send_elapsed:
+            interval = self._send_elapsed
+        self.interval = interval
         self.rate_app_limited = self._record_app_limited
-        if self.interval > 0 and self.interval >= min_rtt:
-            self.rate = (self.delivered - self.prior_delivered) * SECOND // self.interval
+        if interval > 0 and interval >= min_rtt:
+            self.rate = (self.delivered - self.prior_delivered) * SECOND // interval
         return self.rate
 
     def begin(self) -> None:
@@ -123,4 +126,4 @@ class RateSampler:
 
     def limited_by_application(self, in_flight: int) -> None:
         """Nothing more to send though the window has room."""
-        self.app_limited = max(self.delivered + in_flight, 1)
+        self.app_limited = self.delivered + in_flight or 1
