@@ -353,7 +353,7 @@ class Interface(FrameSink):
                 accepted = self.wait(frame, now) and accepted
             else:
                 stats.tx_frames += 1
-                stats.tx_bytes += len(frame)
+                stats.tx_bytes += len(frame.data) + sum(map(len, frame.body))
         return accepted
 
     def wait(self, frame: Frame, now: int) -> bool:

@@ -176,7 +176,12 @@ class _Header:
     """
 
     __slots__ = (
+        "_check",
         "_constant",
+        "_count",
+        "_fixed",
+        "_ip_fixed",
+        "_size",
         "each",
         "field",
         "flags",
@@ -226,18 +231,29 @@ class _Header:
         else:
             _H.pack_into(self.octets, l4 + 4, 0)
         self._constant: int = ones_sum(self.octets[l4:])
+        # Of the part before, if the next may be like it: payload, how many wire segments that is,
+        # what goes into its sums besides numbers, the sum of its pseudo-header.
+        self._size: int = -1
+        self._count: int = 0
+        self._ip_fixed: int = 0
+        self._fixed: int = 0
+        self._check: int = 0
 
     def stamp(self, n: int, last: bool) -> int:
         """Make them those of the next ``n`` bytes; the sum of the pseudo-header, also put in."""
         octets, l3, l4 = self.octets, self.l3, self.l4
+        if n == self._size and not last:
+            return self._stamp_next(n)
         start = len(octets)
+        self._count = -(-n // self.each)
         if self.is_v4:
             total = start - l3 + n
             ident = self.ident
             _HH.pack_into(octets, l3 + 2, total, ident)
-            check = ((self.ip_sum + total + ident) % 65535 or 0xFFFF) ^ 0xFFFF
+            self._ip_fixed = self.ip_sum + total
+            check = ((self._ip_fixed + ident) % 65535 or 0xFFFF) ^ 0xFFFF
             _H.pack_into(octets, l3 + 10, check)
-            self.ident = (ident + -(-n // self.each)) & 0xFFFF
+            self.ident = (ident + self._count) & 0xFFFF
         else:
             _H.pack_into(octets, l3 + 4, start - l3 - 40 + n)
         length = start - l4 + n
@@ -252,7 +268,24 @@ class _Header:
             if not last:
                 flags &= ~_LAST_ONLY
             octets[l4 + 13] = flags
-            self.sum = self._constant + seq + flags  # 2**16 is 1 modulo 65535
-        check = (self.pseudo + length) % 65535 or 0xFFFF
+            self._fixed = self._constant + flags
+            self.sum = self._fixed + seq  # 2**16 is 1 modulo 65535
+            self._size = -1 if last or flags & _CWR else n
+        self._check = check = (self.pseudo + length) % 65535 or 0xFFFF
         _H.pack_into(octets, self.field, check)
         return check
+
+    def _stamp_next(self, n: int) -> int:
+        """`stamp` for TCP after a part as long: its numbers change, lengths and flags stay."""
+        octets = self.octets
+        if self.is_v4:
+            at, ident = self.l3 + 4, self.ident
+            _H.pack_into(octets, at, ident)
+            check = ((self._ip_fixed + ident) % 65535 or 0xFFFF) ^ 0xFFFF
+            _H.pack_into(octets, at + 6, check)
+            self.ident = (ident + self._count) & 0xFFFF
+        seq = self.seq
+        _I.pack_into(octets, self.l4 + 4, seq)
+        self.sum = self._fixed + seq
+        self.seq = (seq + n) & _M32
+        return self._check

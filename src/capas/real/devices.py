@@ -97,6 +97,8 @@ class TunTap(Device):
         l2 = 14 if caps.medium is Medium.ETHERNET else 0
         self._gatherer = Gatherer(header, l2, self._facts)
         self._plain = bytes(header)
+        self._told: tuple[int, ...] = ()  # the facts in the header that was made last
+        self._header = b""
         os.set_blocking(fd, False)
 
     def fileno(self) -> int:
@@ -163,22 +165,23 @@ class TunTap(Device):
         return True
 
     def _vnet_header(self, frame: Frame) -> bytes:
-        """The virtio_net_hdr that says what ``frame`` says."""
-        start = frame.csum_start
-        if frame.csum != CSUM_PARTIAL:
-            valid = VNET_DATA_VALID if frame.csum == CSUM_VALID else 0
-            header = _VNET.pack(valid, frame.gso_type, 0, frame.gso_size, 0, 0)
-            return header.ljust(self.header, b"\0")
+        """The virtio_net_hdr that says what ``frame`` says; super-frames of a flow share one."""
+        start, gso_type, size = frame.csum_start, frame.gso_type, frame.gso_size
         length = 0
-        gso_type = frame.gso_type
-        if gso_type:
-            length = start + 8
-            if gso_type != GSO_UDP_L4:
-                length = start + (frame.data[start + 12] >> 4) * 4
-        header = _VNET.pack(
-            VNET_NEEDS_CSUM, gso_type, length, frame.gso_size, start, frame.csum_offset
-        )
-        return header if self.header == _VNET.size else header.ljust(self.header, b"\0")
+        if frame.csum != CSUM_PARTIAL:
+            start = offset = 0
+            flags = VNET_DATA_VALID if frame.csum == CSUM_VALID else 0
+        else:
+            offset, flags = frame.csum_offset, VNET_NEEDS_CSUM
+            if gso_type:
+                length = start + 8
+                if gso_type != GSO_UDP_L4:
+                    length = start + (frame.data[start + 12] >> 4) * 4
+        facts = flags, gso_type, length, size, start, offset
+        if facts != self._told:
+            self._told = facts
+            self._header = _VNET.pack(*facts).ljust(self.header, b"\0")
+        return self._header
 
     def _refused(self, error: OSError) -> None:
         """A frame the kernel would not take is a frame lost on the wire."""
