@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, final
 
 from capas.aio.holder import ConnectionHolder
 from capas.aio.selector import READABLE, WRITABLE
+from capas.base.clock import MS
 from capas.host.host import Host
 from capas.sockets.socket import Socket
 from capas.sockets.stream import StreamDescription
@@ -28,8 +29,8 @@ from capas.transport.tcp.user import receive_into
 if TYPE_CHECKING:
     from capas.aio.loop import CapasEventLoop
 
-_BULK: Final = 1 << 18  # bytes in one read; then more may be on the device already
-_PULLS: Final = 4  # reads more in one turn of the loop
+_BULK: Final = 1 << 16  # bytes in one read; then more may be on the device already
+_TURN: Final = 2 * MS  # ns in which one connection may go on reading before others have a turn
 _READ_SIZE: Final = 1 << 20  # bytes: a whole batch of frames, or data piles up and the cache cools
 _SERVERS_NAME_CLIENTS: Final = sys.version_info >= (3, 13)  # of ``Server._attach``
 
@@ -112,10 +113,10 @@ class StreamTransport(ConnectionHolder):
                 ready = self._endpoint.readiness
                 if self._reading and ready & READABLE:
                     got = self._read()
-                    left = _PULLS
-                    while got >= _BULK and left and self._reading:
-                        left -= 1
-                        got = self._read(True)
+                    if got >= _BULK:
+                        until = self._driver.now() + _TURN
+                        while got >= _BULK and self._reading and self._driver.now() < until:
+                            got = self._read(True)
                 if self._buffered and ready & WRITABLE:
                     self._send_buffered()
         finally:
@@ -146,8 +147,8 @@ class StreamTransport(ConnectionHolder):
                 raise RuntimeError("get_buffer() returned an empty buffer")
             dirty = connection.dirty
             with driver.lock:
-                if pull:
-                    driver.pull(self._host, connection, room)
+                if pull and not driver.pull(self._host, connection, room):
+                    return 0
                 if room is None:
                     data = connection.receive(_READ_SIZE, driver.now())
                     got = None if data is None else len(data)

@@ -56,7 +56,7 @@ TUN_F_TSO_ECN: Final = 0x08
 TUN_F_USO4: Final = 0x20
 TUN_F_USO6: Final = 0x40
 
-_TRAIN: Final = 512 << 10  # bytes TCP sends at once: eight super-frames, a quarter of a cache
+_TRAIN: Final = 1 << 20  # bytes TCP sends at once: sixteen super-frames under one decision
 #: Frames that may wait for us without super-frames: a whole receive window (tcp_rmem[2]).  The
 #: kernel's 500 overflow silently when its TCP trusts the window.
 _QUEUE: Final = 4500

@@ -161,20 +161,21 @@ class RealDriver(Driver):
             if again or self._told or due < self._asleep_until:
                 self.ports.wake()
 
-    def pull(self, host: Host, connection: TcpConnection, room: memoryview | None) -> None:
+    def pull(self, host: Host, connection: TcpConnection, room: memoryview | None) -> bool:
         """As `Driver.pull`, in the loop that pumps: one train, read to where it shall be."""
         route = connection.path.route
         if route is None or not self._in_loop():
-            return
+            return False
         link = route.interface.link
-        if isinstance(link, Device):
-            now = self.clock.now()
-            host.flush(now)
-            rx = connection.rx
-            landing = None
-            if room is not None and not rx.buffered and rx.ooo is None:
-                landing = Landing(connection.path.key, rx.rcv_nxt & M32, room)
-            self.ports.pull(link, landing, now)
+        if not isinstance(link, Device):
+            return False
+        now = self.clock.now()
+        host.flush(now)
+        rx = connection.rx
+        landing = None
+        if room is not None and not rx.buffered and rx.ooo is None:
+            landing = Landing(connection.path.key, rx.rcv_nxt & M32, room)
+        return self.ports.pull(link, landing, now)
 
     def wait(self, endpoint: Endpoint, mask: int, deadline: int) -> int:
         """Block this thread until ``endpoint`` is ready for ``mask`` or ``deadline`` has come."""

@@ -26,7 +26,7 @@ READ_MAX: Final = 65_536 + 64  # bytes: an IP packet of 64 KB, Ethernet with a V
 _BUFFER: Final = 1 << 20  # bytes of payload in one train: half of a core's cache
 _PIN: Final = 4  # a view pins at most so many times its length
 _POOL: Final = 4  # buffers kept for coming trains
-_FRAMES: Final = 64  # of one train
+_FRAMES: Final = 128  # of one train: about a millisecond of small ones
 _SHORT: Final = 512  # bytes of payload; joining less costs more than it saves
 _GUESS: Final = 20 + 32  # bytes of headers: IPv4, TCP with timestamps
 

@@ -210,13 +210,16 @@ class Ports:
         if device.ahead():
             self.wake()  # no descriptor says that more is waiting
 
-    def pull(self, device: Device, landing: Landing | None, now: int) -> None:
-        """Hand up one more train of ``device``, if it is there."""
+    def pull(self, device: Device, landing: Landing | None, now: int) -> bool:
+        """Hand up one more train of ``device``; False: there is none."""
         sink = device.sink
-        if device.fileno() in self._ports and isinstance(sink, Interface) and sink.takes_trains():
-            frame = device.read_train(now, landing)
-            if frame is not None:
-                sink.receive(frame, now)
+        if device.fileno() not in self._ports or not isinstance(sink, Interface):
+            return False
+        frame = device.read_train(now, landing) if sink.takes_trains() else None
+        if frame is None:
+            return False
+        sink.receive(frame, now)
+        return True
 
     def busy_links(self, now: int) -> bool:
         """Watch devices that refused a frame; True if one takes frames again already."""

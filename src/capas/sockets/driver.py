@@ -96,14 +96,14 @@ class Driver(ABC):
     def kick(self, host: Host) -> None:
         """User code changed something on ``host``: flush it before waiting."""
 
-    def pull(  # noqa: B027 - where nothing is read by system calls there is nothing to gain
-        self, host: Host, connection: "TcpConnection", room: memoryview | None
-    ) -> None:
+    def pull(self, host: Host, connection: "TcpConnection", room: memoryview | None) -> bool:
         """A program reads bulk data: flush, and take in what follows on the device at once.
 
         Called by a transport of an event loop, the lock held.  ``room`` is where the program wants
-        it; what arrives may lie there already when it is read into ``room`` next.
+        it; what arrives may lie there already when it is read into ``room`` next.  False: nothing
+        arrived, or nothing is read by system calls.
         """
+        return False
 
     @abstractmethod
     def wait(self, endpoint: Endpoint, mask: int, deadline: int) -> int:
