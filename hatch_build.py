@@ -84,6 +84,8 @@ def modules(source: Path) -> list[str]:
 
 def in_parallel(command: Any) -> None:
     """Let ``build_ext`` compile its C files side by side: one by one takes minutes."""
+    if os.name != "posix":
+        return  # Microsoft's compiler is set up by its first call
     prepare = command.build_extension
 
     def build(extension: Any) -> None:
@@ -118,6 +120,7 @@ def compile_into(root: Path, target: Path) -> list[Path]:
             extensions = mypycify(
                 [
                     "--config-file=",
+                    f"--cache-dir={os.devnull}",
                     "--follow-imports=silent",
                     "--ignore-missing-imports",
                     *modules(source),

@@ -105,7 +105,8 @@ class Report:
 
     def table(self) -> Table:
         """For people."""
-        found = Table(title=self.title, title_justify="left")
+        how = "the hot modules compiled" if compiled() else "nothing compiled"
+        found = Table(title=self.title, title_justify="left", caption=how, caption_justify="left")
         for head in self._heads():
             found.add_column(head, justify="left" if head == "what" else "right")
         for row in self.rows:
