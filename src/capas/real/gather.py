@@ -28,6 +28,7 @@ _PIN: Final = 4  # a view pins at most so many times its length
 _POOL: Final = 4  # buffers kept for coming trains
 _FRAMES: Final = 128  # of one train: about a millisecond of small ones
 _SHORT: Final = 512  # bytes of payload; joining less costs more than it saves
+_TRIES: Final = 8  # frames without payload that nothing joined, until fewer are tried
 _GUESS: Final = 20 + 32  # bytes of headers: IPv4, TCP with timestamps
 
 #: csum, csum_start, csum_offset, gso_type, gso_size
@@ -49,6 +50,7 @@ class Gatherer:
         self._pool: list[bytearray] = []
         #: The size of a frame that was read and did not join, and where its payload is.
         self._held: tuple[int, memoryview] | None = None
+        self._lonely: int = 0  # frames without payload in a row that nothing joined
         self._empty: bool = False  # the last read found nothing
 
     def ahead(self) -> bool:
@@ -79,7 +81,7 @@ class Gatherer:
             room = memoryview(self._buffer())
             size = os.readv(fd, (head, room))
         end = size - length
-        if end < 0 or 0 < end < _SHORT:
+        if end < _SHORT and (end or self._is_lonely()):
             return self._single(head, room, size, now)
         facts = self._facts(head, size - self._prefix)
         if not train.begin(head, room[:end], facts[0] == CSUM_NONE):
@@ -105,9 +107,20 @@ class Gatherer:
                 self._held = size, memoryview(bytes(rest[: max(n, 0)])) if placed else rest
                 break
             end += n
+        if train.count > 1:
+            self._lonely = 0
         view = room[:end]
         body = view if placed or end * _PIN >= _BUFFER else bytes(view)
         return train.frame(self._prefix, body, facts[4], now)
+
+    def _is_lonely(self) -> bool:
+        """Whether a frame without payload is not worth trying.
+
+        The acknowledgements of bulk data come in rows, those of many short connections one by one,
+        and to try each costs as much as all the rest of reading it: then only every eighth is.
+        """
+        self._lonely += 1
+        return self._lonely > _TRIES and self._lonely % _TRIES != 0
 
     def _single(self, head: bytearray, room: memoryview, size: int, now: int) -> Frame | None:
         """The frame just read, by itself."""
