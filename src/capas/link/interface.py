@@ -312,9 +312,12 @@ class Interface(FrameSink):
         if not train or len(pieces) <= train:
             return self.transmit(frame, l3, now)
         frame.body = pieces[train:]
+        if not self.taps and self.up and not self.queue:
+            sent, parts = self.link.transmit_train(frame, l3)
+            self.stats.tx_frames += sent
+            self.stats.tx_bytes += len(frame) + (sent - 1) * len(data) if sent else 0
+            return not parts or self._pass(parts, now)
         parts = software.cut(frame, l3, self.caps.gso_max)
-        if not self.taps and self.up:
-            return self._pass(parts, now)
         accepted = [self.transmit(part.joined(), l3, now) for part in parts]
         return all(accepted)
 
@@ -330,7 +333,7 @@ class Interface(FrameSink):
             caps = self.caps
             gso_type = frame.gso_type & 0x7F
             if gso_type and (gso_type not in caps.gso_types or len(frame.data) - l3 > caps.gso_max):
-                return self._split(frame.joined(), l3, now)
+                return self._pass(software.split(frame.joined(), l3, 0, not caps.csum), now)
             if not caps.csum:
                 frame = software.complete(frame)
         if self.queue or not self.link.transmit(frame):
@@ -339,10 +342,6 @@ class Interface(FrameSink):
         stats.tx_frames += 1
         stats.tx_bytes += len(frame) if frame.body else len(frame.data)
         return True
-
-    def _split(self, frame: Frame, l3: int, now: int) -> bool:
-        """Software segmentation for a link that cannot; False if a segment found no room."""
-        return self._pass(software.split(frame, l3, 0, not self.caps.csum), now)
 
     def _pass(self, frames: list[Frame], now: int) -> bool:
         """Frames the link can take, one after the other; False if one found no room."""

@@ -12,6 +12,7 @@ from typing import Final, Protocol, final
 
 from capas.base.frame import GSO_TCPV4, GSO_TCPV6, GSO_UDP_L4, Frame
 from capas.base.native import mypyc_attr
+from capas.link.offload import cut
 
 ETHERNET_MTU: Final = 1500  # bytes of IP packet, RFC 894
 LOOPBACK_MTU: Final = 65536  # bytes, Linux 6.18, drivers/net/loopback.c
@@ -103,6 +104,10 @@ class Link(ABC):
     @abstractmethod
     def transmit(self, frame: Frame) -> bool:
         """Take ``frame`` (at ``frame.time``).  False: busy, try after ``sink.link_ready``."""
+
+    def transmit_train(self, frame: Frame, l3: int) -> tuple[int, list[Frame]]:
+        """Take a train (`LinkCaps.train`) in super-frames: how many it took, and the others."""
+        return 0, cut(frame, l3, self.caps.gso_max)
 
 
 @final

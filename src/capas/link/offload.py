@@ -10,6 +10,7 @@ Budget: no loop over bytes; each payload byte is copied once and summed at most 
 super-frame (CPython 3.11).
 """
 
+from collections.abc import Iterator
 from struct import Struct
 from typing import Final, final
 
@@ -133,15 +134,26 @@ def _segments(frame: Frame, l3: int, l4: int, start: int, size: int, finish: boo
 
 def cut(frame: Frame, l3: int, most: int) -> list[Frame]:
     """The super-frames, IP packets of up to ``most`` bytes, of a train that is to be sent."""
+    if len(frame) - l3 <= most:
+        return [frame]
+    return [part(frame, *made) for made in super_frames(frame, l3, most)]
+
+
+def part(frame: Frame, octets: Buffer, pieces: list[Buffer], n: int) -> Frame:
+    """A super-frame of the train ``frame``, as `super_frames` gives it."""
+    kind, size = (frame.gso_type, frame.gso_size) if n > frame.gso_size else (0, 0)
+    data = bytes(octets)
+    return Frame(data, frame.time, CSUM_PARTIAL, frame.csum_start, 16, kind, size, 0, tuple(pieces))
+
+
+def super_frames(frame: Frame, l3: int, most: int) -> Iterator[tuple[bytearray, list[Buffer], int]]:
+    """As `cut`: headers, payload, bytes of it; the headers of the next are written over them."""
     start = len(frame.data)
     end = len(frame)
-    if end - l3 <= most:
-        return [frame]
-    l4, gso = frame.csum_start, frame.gso_size
+    gso = frame.gso_size
     size = (most - (start - l3)) // gso * gso
-    header = _Header(frame, l3, l4, start, end, size)
+    header = _Header(frame, l3, frame.csum_start, start, end, size)
     octets = header.octets
-    frames: list[Frame] = []
     pieces: list[Buffer] = []
     have = 0  # bytes in `pieces`
     left = end - start  # bytes not yet in a frame
@@ -157,14 +169,10 @@ def cut(frame: Frame, l3: int, most: int) -> list[Frame]:
             if have < size and have < left:
                 continue
             header.stamp(have, have == left)
-            kind = frame.gso_type if have > gso else 0
-            part = Frame(bytes(octets), frame.time, CSUM_PARTIAL, l4, 16, kind, gso if kind else 0)
-            part.body = tuple(pieces)
-            frames.append(part)
+            yield octets, pieces, have
             pieces = []
             left -= have
             have = 0
-    return frames
 
 
 @final

@@ -22,7 +22,8 @@ from capas.base.frame import (
     Frame,
 )
 from capas.errors import DeviceError
-from capas.link.link import LinkCaps, Medium
+from capas.link.link import ALL_GSO, LinkCaps, Medium
+from capas.link.offload import cut
 from capas.real import devices
 from capas.real.devices import TunTap
 
@@ -191,3 +192,26 @@ def test_no_bytes_of_a_descriptor_raise(data: bytes) -> None:
     assert (frame is None) == (len(data) <= 10)
     if frame is not None and frame.csum == CSUM_PARTIAL:
         assert frame.csum_start + frame.csum_offset + 2 <= len(frame.data)
+
+
+@pytest.mark.parametrize("room", [1 << 20, 1 << 17])
+def test_a_train_leaves_as_its_super_frames_and_what_found_no_room_comes_back(room: int) -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, room)
+    device = TunTap(theirs.detach(), "t0", LinkCaps(1500, Medium.IP, True, ALL_GSO), 10, 0)
+    ip = b"\x45\0\0\0\0\7\x40\0\x40\6\0\0\x0a\0\0\1\x0a\0\0\2"
+    head = ip + tcp(0)[20:]
+    body = (bytes(range(256)) * 1000, b"x" * 100_000, b"y")
+    train = Frame(head, 0, CSUM_PARTIAL, 20, 16, GSO_TCPV4, 1448, 0, body)
+    parts = cut(train, 0, 65_536)
+    assert len(parts) == 6 and parts[-1].gso_size == 1448
+    sent, waiting = device.transmit_train(train, 0)
+    assert sent + len(waiting) == 6 and device.busy == bool(waiting) == (room < 1 << 20)
+    got = [ours.recv(70_000) for _ in range(sent)]
+    for frame in waiting:
+        assert device.transmit(frame)
+        got.append(ours.recv(70_000))
+    assert [data[10:] for data in got] == [one.joined().data for one in parts]
+    assert {VNET.unpack(data[:10]) for data in got} == {(1, GSO_TCPV4, 40, 1448, 20, 16)}
+    ours.close()
+    device.close()
