@@ -20,24 +20,29 @@ _INV_53: Final = 1.0 / (1 << 53)
 class Rng:
     """One named stream of random numbers."""
 
-    __slots__ = ("_counter", "_key", "_left")
+    __slots__ = ("_counter", "_key", "_left", "_seed")
 
     def __init__(self, seed: int | bytes) -> None:
-        data = seed if isinstance(seed, bytes) else str(seed).encode()
-        self._key: bytes = blake2b(data, digest_size=32, person=b"capas-rng").digest()
+        self._seed: bytes = seed if isinstance(seed, bytes) else str(seed).encode()
+        self._key: bytes = b""  # the hash of the seed, when it is needed: many a stream never is
         self._counter: int = 0
         self._left: list[int] = []
 
+    def _keyed(self) -> bytes:
+        if not self._key:
+            self._key = blake2b(self._seed, digest_size=32, person=b"capas-rng").digest()
+        return self._key
+
     def stream(self, name: str) -> "Rng":
         """An independent child stream; the same name always gives the same child."""
-        return Rng(self._key + name.encode())
+        return Rng(self._keyed() + name.encode())
 
     def u64(self) -> int:
         """A uniform integer in [0, 2**64)."""
         left = self._left
         if not left:
             self._counter += 1
-            digest = blake2b(self._counter.to_bytes(8, "little"), key=self._key).digest()
+            digest = blake2b(self._counter.to_bytes(8, "little"), key=self._keyed()).digest()
             left.extend(_BLOCK.unpack(digest))
         return left.pop()
 

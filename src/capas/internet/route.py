@@ -137,6 +137,11 @@ class RouteTable:
             table = family.tables[prefix.length] = {}
             family.order()
         key = int.from_bytes(prefix.address, "big") >> (family.bits - prefix.length)
+        self.generation += 1
+        if key not in table:
+            table[key] = _link([route])
+            self._count += 1
+            return
         routes = _chain(table.get(key))
         for i, old in enumerate(routes):
             if (
@@ -153,7 +158,6 @@ class RouteTable:
         routes.insert(at, route)
         table[key] = _link(routes)
         self._count += 1
-        self.generation += 1
 
     def remove(
         self,

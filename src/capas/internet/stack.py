@@ -5,7 +5,7 @@ The one place that knows how the parts of this folder are wired.  The loopback i
 any other, recognised by its medium.
 """
 
-from typing import final
+from typing import Final, final
 
 from capas.base.clock import NEVER, Scheduler
 from capas.base.config import HostConfig
@@ -28,6 +28,14 @@ from capas.wire import icmp as wire
 from capas.wire import ipv4 as wire4
 from capas.wire import ipv6 as wire6
 from capas.wire.address import BROADCAST4, LINK_LOCAL_PREFIX6, Prefix
+
+#: Limited broadcast, multicast of both families, link-local addresses.
+_ON_EVERY_LINK: Final = (
+    Prefix(BROADCAST4, 32),
+    Prefix(b"\xe0\0\0\0", 4),
+    Prefix(b"\xff" + bytes(15), 8),
+    Prefix(LINK_LOCAL_PREFIX6 + bytes(8), 64),
+)
 
 
 @final
@@ -106,12 +114,7 @@ class InternetStack:
         if interface.caps.medium is Medium.LOOPBACK:
             self.addresses.loopback_attached(interface)
             return
-        for prefix in (
-            Prefix(BROADCAST4, 32),
-            Prefix(b"\xe0\0\0\0", 4),
-            Prefix(b"\xff" + bytes(15), 8),
-            Prefix(LINK_LOCAL_PREFIX6 + bytes(8), 64),
-        ):
+        for prefix in _ON_EVERY_LINK:
             routes.add(Route(prefix, interface, metric=METRIC_CONNECTED, origin=ORIGIN_CONNECTED))
         watch = _ArpWatch(self, interface)
         interface.arp.assigned = watch.assigned

@@ -119,13 +119,13 @@ class NeighborTable:
     """
 
     __slots__ = (
+        "_reachable",
         "base_reachable",
         "config",
         "counters",
         "failed",
         "lost",
         "prefix",
-        "reachable",
         "release",
         "retrans",
         "rng",
@@ -153,24 +153,20 @@ class NeighborTable:
         self.suffix: bytes = mac + ethertype.to_bytes(2, "big")
         self.prefix: str = "arp" if ethertype == 0x0800 else "nd"
         self.retrans: int = config.neighbor_retrans  # RetransTimer; router advertisements set it
-        self.base_reachable: int = 0
-        self.reachable: int = 0
+        self.base_reachable: int = config.neighbor_reachable
+        self._reachable: int = -1
         self.waiting_bytes: int = 0
         self.solicit: Callable[[bytes, bytes | None, int], None] | None = None
         self.failed: Callable[[bytes, int], None] | None = None
         self.release: Callable[[bytes, list[Pending], int], None] | None = None
         self.lost: Callable[[list[Pending], int], None] | None = None
-        self.set_reachable_time(config.neighbor_reachable)
 
     # -- the sending side -------------------------------------------------------------------------
 
     def lookup(self, next_hop: bytes, now: int) -> bytes | None:
         """The MAC of ``next_hop``; None if it is not known, and then somebody is asked."""
-        entry = self.table.get(next_hop)
-        if entry is None:
-            entry = self._create(next_hop, now)
-        header = self.header(entry, now)
-        return entry.mac if header else None
+        entry = self.resolve(next_hop, now)
+        return entry.mac if self.header(entry, now) else None
 
     def header(self, entry: Neighbor, now: int) -> bytes:
         """The Ethernet header for a packet to ``entry``, b"" if it must wait."""
@@ -278,9 +274,7 @@ class NeighborTable:
 
     def add_permanent(self, address: bytes, mac: bytes, now: int) -> None:
         """Configure a neighbour by hand."""
-        entry = self.table.get(address)
-        if entry is None:
-            entry = self._create(address, now)
+        entry = self.resolve(address, now)
         self.scheduler.cancel(entry)
         self._set_mac(entry, mac)
         entry.state = PERMANENT
@@ -291,7 +285,14 @@ class NeighborTable:
         """BaseReachableTime changed: ReachableTime is 0.5 to 1.5 times that (RFC 4861 §6.3.2)."""
         if base != self.base_reachable:
             self.base_reachable = base
-            self.reachable = base // 2 + self.rng.below(base + 1)
+            self._reachable = -1
+
+    @property
+    def reachable(self) -> int:
+        """ReachableTime, drawn when somebody is: many a table never has an entry."""
+        if self._reachable < 0:
+            self._reachable = self.base_reachable // 2 + self.rng.below(self.base_reachable + 1)
+        return self._reachable
 
     # -- the whole table --------------------------------------------------------------------------
 

@@ -30,6 +30,7 @@ class InterfaceAddress:
     """
 
     __slots__ = (
+        "_prefix",
         "address",
         "origin",
         "preferred_until",
@@ -55,10 +56,16 @@ class InterfaceAddress:
         self.preferred_until: int = preferred_until
         self.origin: str = origin
         self.settled: Callable[[bool], object] | None = None
+        self._prefix: Prefix = Prefix(address, prefix_length)
 
     def prefix(self) -> Prefix:
-        """The prefix on this link."""
-        return Prefix(self.address, self.prefix_length)
+        """The prefix on this link; it stays when a duplicate gets another interface identifier."""
+        return self._prefix
+
+
+#: The groups every interface is in: RFC 1112 §7.2, RFC 4291 §2.8.
+_ALL: Final = {ALL_SYSTEMS4: 1, ALL_NODES6: 1}
+_ALL_MACS: Final = {multicast_mac(group): 1 for group in _ALL}
 
 
 @final
@@ -66,10 +73,8 @@ class Groups(dict[bytes, int]):
     """Joined multicast groups by reference count; the MAC filter ``macs`` follows every change."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.macs: dict[bytes, int] = {}
-        self[ALL_SYSTEMS4] = 1  # RFC 1112 §7.2
-        self[ALL_NODES6] = 1  # RFC 4291 §2.8
+        super().__init__(_ALL)
+        self.macs: dict[bytes, int] = dict(_ALL_MACS)
 
     def __setitem__(self, group: bytes, count: int) -> None:
         if group not in self:

@@ -146,7 +146,7 @@ class Prefix:
     def __init__(self, address: bytes, length: int) -> None:
         if not 0 <= length <= len(address) * 8:
             raise ValueError(f"a prefix length of {length} does not fit {text(address)}")
-        self.address: bytes = mask(address, length)
+        self.address: bytes = mask(address, length) if length < len(address) * 8 else address
         self.length: int = length
 
     @staticmethod
