@@ -15,6 +15,7 @@ import threading
 from _thread import allocate_lock
 from collections import deque
 from collections.abc import Callable
+from contextvars import Context, copy_context
 from types import FrameType
 from typing import TYPE_CHECKING, Final, final
 
@@ -119,18 +120,22 @@ class Engine:
         self.wakes: int = 0
         self.baton = allocate_lock()  # held, but at the moment a process hands back
         self.baton.acquire()
+        self._round: int = 0  # of ``runnable``, how many go on before anything else happens
+        self._until: int = -1  # how far waiting processes may run events themselves, -1: nowhere
+        self._context: Context = copy_context()  # of the thread that drives, for them
+        self._failure: BaseException | None = None  # what was raised there
         self._still: int = 0
-        self._driven_by: int = 0
+        self.driven_by: int = 0
         self._depth: int = 0
 
     def enter(self) -> None:
         """This thread drives the engine; it must be the only one that does."""
         me = threading.get_ident()
-        if self._depth and self._driven_by != me:
+        if self._depth and self.driven_by != me:
             raise CapasError(
                 "another thread runs this world: start threads of a world by world.thread()"
             )
-        self._driven_by = me
+        self.driven_by = me
         self._depth += 1
 
     @property
@@ -223,6 +228,9 @@ class Engine:
         Time stands at ``deadline`` afterwards, unless that is NEVER or ``stop()`` came first.
         """
         self.enter()
+        before = self._until, self._context
+        alone = stop is not None or bool(self.checks) or asyncio._get_running_loop() is not None
+        self._until, self._context = -1 if alone else deadline, copy_context()
         try:
             while stop is None or not stop():
                 if not self.step(deadline, alone=stop is not None):
@@ -234,15 +242,57 @@ class Engine:
                     return stop is None
             return True
         finally:
+            self._until, self._context = before
             self.leave()
 
     def _run_processes(self) -> None:
         """Give the baton to each process that can go on, in the order of waking."""
-        for _ in range(len(self.runnable)):
-            process = self.runnable.popleft()
-            process.resume()
+        self._round = len(self.runnable)
+        while self._round:
+            self._round -= 1
+            self.runnable.popleft().resume()
+            if self._failure is not None:
+                failure, self._failure = self._failure, None
+                raise failure
             if self.touched:
                 self.settle()
+
+    def following(self) -> "Process | None":
+        """Called by a process that waits: who gets the baton; None: the thread that drives.
+
+        A switch of threads costs more than all that a small program does between two of them, so
+        whoever waits lets time go on and gives the baton to the next process, or keeps it.  What
+        happens, and in which order, is the same.
+        """
+        self.current = None
+        if self._until < 0 or asyncio._get_running_loop() is not None:
+            return None
+        try:
+            return self._context.run(self._next_process)
+        except BaseException as error:
+            self._failure = error
+            return None
+
+    def _next_process(self) -> "Process | None":
+        while True:
+            if self.touched:
+                self.settle()
+            if not self._round:
+                if not self.runnable and not self.step(self._until):
+                    return None
+                self._round = len(self.runnable)
+                continue
+            process = self.runnable[0]
+            if not process.started:
+                return None
+            self._round -= 1
+            self.runnable.popleft()
+            if process.may_run():
+                return process
+
+    def recall(self) -> None:
+        """The next process that waits gives the baton back."""
+        self._until = -1
 
     # -- who waits ------------------------------------------------------------------------------
 

@@ -110,31 +110,51 @@ class Process(Timer):
         """The time has come."""
         self.make_runnable()
 
-    def resume(self) -> None:
-        """Hand over the baton, and take it back when the process waits or has ended."""
+    @property
+    def started(self) -> bool:
+        """Whether it has a thread."""
+        return self._ident is not None
+
+    def may_run(self) -> bool:
+        """Whether it gets the baton, its turn having come: a paused host's programs stand still."""
         self._queued = False
         node = self.node
-        if self.done or (node is not None and node.condition and not self._killed):
-            return  # a paused host's programs stand still
-        engine = self.engine
-        if self._ident is None and self._killed:
-            self._end()
-            return
-        before = engine.current
-        engine.current = self
+        return not (self.done or (node is not None and node.condition and not self._killed))
+
+    def take_baton(self) -> None:
+        """Go on, or begin."""
+        self.engine.current = self
         if self._ident is None:
             self._start()
         else:
             self._baton.release()
+
+    def resume(self) -> None:
+        """Hand over the baton; it comes back when the process, or the last one it was handed on to,
+        waits or has ended.
+        """
+        if not self.may_run():
+            return
+        engine = self.engine
+        if self._ident is None and self._killed:
+            self._end()
+            return
+        before = engine.current, engine.baton
+        if threading.get_ident() != engine.driven_by:
+            engine.baton = allocate_lock()  # a process kills another: it comes back here
+            engine.baton.acquire()
+        self.take_baton()
         try:
             engine.baton.acquire()
         except BaseException:  # Ctrl-C: never go on while the program still runs
+            engine.recall()
             engine.baton.acquire(timeout=_GRACE)
             raise
         finally:
-            engine.current = before
-        if self.done:
-            self._end()
+            last = engine.current
+            engine.current, engine.baton = before
+        if last is not None and last.done:
+            last._end()
 
     def _start(self) -> None:
         if self._own_thread:
@@ -166,6 +186,9 @@ class Process(Timer):
         if not self.done:
             self._killed = True
             self.report = False
+            if self._ident == threading.get_ident():
+                self.make_runnable()  # its own thread runs events: it ends when its turn comes
+                return
             with self._source.activate():  # what it does on the way out does not wait
                 self.resume()
 
@@ -186,8 +209,15 @@ class Process(Timer):
         """Wait for the baton."""
         if self._killed:
             raise ProcessKilled
-        self.engine.baton.release()
-        self._baton.acquire()
+        following = self.engine.following()
+        if following is self:
+            self.engine.current = self
+        else:
+            if following is not None:
+                following.take_baton()
+            else:
+                self.engine.baton.release()
+            self._baton.acquire()
         if self._killed:
             raise ProcessKilled
 
