@@ -147,7 +147,8 @@ class TcpLayer(TransportHandler):
             if connection.state != TIME_WAIT or not self._reopen(connection, segment, key, now):
                 connection.segment_arrives(segment, now)
                 return
-        local, remote = _addresses(data, l3)
+        half = (len(key) - 4) >> 1
+        local, remote = key[half:-4], key[:half]
         if (
             interface.is_group_frame(frame)
             or addr.is_multicast(local)
@@ -175,11 +176,11 @@ class TcpLayer(TransportHandler):
         now: int,
     ) -> None:
         """LISTEN (§3.10.7.2) or CLOSED (§3.10.7.1)."""
-        local_port = int.from_bytes(key[-2:], "big")
-        remote_port = int.from_bytes(key[-4:-2], "big")
+        ports = int.from_bytes(key[-4:], "big")
+        local_port, remote_port = ports & 0xFFFF, ports >> 16
         listener = self._listener(local, local_port, key)
         if listener is not None:
-            path = (local, local_port, remote, remote_port)
+            path = (local, local_port, remote, remote_port, key)
             if opening.listen_arrives(self, listener, segment, path, interface, now):
                 return
         else:
@@ -359,13 +360,6 @@ class TcpLayer(TransportHandler):
         self.counters.add(counter)
         if self.env.trace is not None:
             self.env.trace.dropped(now, counter, clause)
-
-
-def _addresses(data: bytes, l3: int) -> tuple[bytes, bytes]:
-    """(destination, source) of the packet: local and remote seen from here."""
-    if data[l3] >> 4 == 4:
-        return data[l3 + 16 : l3 + 20], data[l3 + 12 : l3 + 16]
-    return data[l3 + 24 : l3 + 40], data[l3 + 8 : l3 + 24]
 
 
 def _ecn(data: bytes, l3: int) -> int:

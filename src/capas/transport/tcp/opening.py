@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from capas.transport.tcp.layer import TcpLayer
     from capas.transport.tcp.listener import TcpListener
 
-FourTuple = tuple[bytes, int, bytes, int]  # local, local port, remote, remote port
+FourTuple = tuple[bytes, int, bytes, int, bytes]  # local, its port, remote, its port; as a key
 
 
 def active(c: TcpConnection, now: int) -> None:
@@ -102,9 +102,9 @@ def _child(
     now: int,
     iss: int = -1,
 ) -> TcpConnection:
-    local, local_port, remote, remote_port = path
+    local, local_port, remote, remote_port, key = path
     scope = interface.index if addr.is_link_local(remote) else 0
-    way = Path(layer.net, local, local_port, remote, remote_port, scope)
+    way = Path(layer.net, local, local_port, remote, remote_port, scope, key)
     way.tos, way.ttl = listener.tos, listener.ttl
     if iss < 0:
         iss = layer.secrets.iss(way.key, now)

@@ -72,6 +72,7 @@ class Path:
         remote: bytes,
         remote_port: int,
         interface_index: int = 0,
+        key: bytes = b"",
     ) -> None:
         self.net: Internet = net
         #: Straight to the family's layer: `Internet.send` would ask for it with each segment.
@@ -81,7 +82,7 @@ class Path:
         self.remote: bytes = remote
         self.remote_port: int = remote_port
         self.interface_index: int = interface_index
-        self.key: bytes = make_key(local, local_port, remote, remote_port)
+        self.key: bytes = key or make_key(local, local_port, remote, remote_port)
         # As `pseudo_sum`: what is added later makes it positive, so zero's two forms are the same.
         self.pseudo: int = int.from_bytes(remote + local, "big") % 65535 + PROTOCOL
         self.ip_header: int = 20 if len(remote) == 4 else 40

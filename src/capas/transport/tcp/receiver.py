@@ -208,7 +208,7 @@ class Receiver:
                 self.rcv_adv = self.rcv_nxt + wnd
                 self.best = max(self.best, wnd)
             return self.rcv_adv - self.rcv_nxt
-        return self.window()
+        return self.rcv_adv - self.rcv_nxt if self.rcv_adv > self.rcv_nxt else 0
 
     def accept(self, payload: bytes | memoryview, size: int = 0) -> None:
         """In-order data at RCV.NXT; ``size``: of the largest wire segment in it."""

@@ -108,7 +108,7 @@ def _after_read(c: "TcpConnection", now: int) -> None:
         c.endpoint.clear(READ)
     rx.tune(now, c.rtt.srtt)
     c.account()
-    window = rx.window()
+    window = rx.rcv_adv - rx.rcv_nxt if rx.rcv_adv > rx.rcv_nxt else 0
     space = rx.limit - rx.buffered
     if (
         space >= 2 * window
