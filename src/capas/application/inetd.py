@@ -42,7 +42,7 @@ def chargen_line(number: int) -> bytes:
 PATTERN: Final = b"".join(chargen_line(n) for n in range(_COUNT))
 
 #: What one write of chargen takes: some super-frames, a whole number of patterns.
-_BLOCK: Final = PATTERN * 36
+_BLOCK: Final = PATTERN * 72
 _BLOCKS: Final = 4  # writes per turn of the loop
 
 #: Where discard lets everything go; as much as may arrive in one turn.

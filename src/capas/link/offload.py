@@ -120,7 +120,10 @@ def _segments(frame: Frame, l3: int, l4: int, start: int, size: int, finish: boo
     segments: list[Frame] = []
     for at in range(start, end, size):
         payload = view[at : at + size]
-        pseudo = header.stamp(len(payload), at + size >= end)
+        if header.again == len(payload) and at + size < end:
+            pseudo = header.stamp_again(header.again)
+        else:
+            pseudo = header.stamp(len(payload), at + size >= end)
         if finish:
             check = ones_sum(payload, pseudo + header.sum) ^ 0xFFFF
             if check == 0 and header.is_udp:
@@ -168,7 +171,10 @@ def super_frames(frame: Frame, l3: int, most: int) -> Iterator[tuple[bytearray, 
             have += take
             if have < size and have < left:
                 continue
-            header.stamp(have, have == left)
+            if have == header.again and have < left:
+                header.stamp_again(have)
+            else:
+                header.stamp(have, have == left)
             yield octets, pieces, have
             pieces = []
             left -= have
@@ -181,6 +187,7 @@ class _Header:
 
     ``octets``  the headers; ``field``: where the checksum is; ``each``: payload of a wire segment
     ``sum``     of the transport header, its checksum field taken as zero
+    ``again``   payload of the part before, if `stamp_again` will do for one as long; else -1
     """
 
     __slots__ = (
@@ -189,7 +196,7 @@ class _Header:
         "_count",
         "_fixed",
         "_ip_fixed",
-        "_size",
+        "again",
         "each",
         "field",
         "flags",
@@ -239,9 +246,9 @@ class _Header:
         else:
             _H.pack_into(self.octets, l4 + 4, 0)
         self._constant: int = ones_sum(self.octets[l4:])
-        # Of the part before, if the next may be like it: payload, how many wire segments that is,
-        # what goes into its sums besides numbers, the sum of its pseudo-header.
-        self._size: int = -1
+        # Of the part before: how many wire segments it is, what goes into its sums besides numbers,
+        # the sum of its pseudo-header.
+        self.again: int = -1
         self._count: int = 0
         self._ip_fixed: int = 0
         self._fixed: int = 0
@@ -250,8 +257,6 @@ class _Header:
     def stamp(self, n: int, last: bool) -> int:
         """Make them those of the next ``n`` bytes; the sum of the pseudo-header, also put in."""
         octets, l3, l4 = self.octets, self.l3, self.l4
-        if n == self._size and not last:
-            return self._stamp_next(n)
         start = len(octets)
         self._count = -(-n // self.each)
         if self.is_v4:
@@ -278,13 +283,13 @@ class _Header:
             octets[l4 + 13] = flags
             self._fixed = self._constant + flags
             self.sum = self._fixed + seq  # 2**16 is 1 modulo 65535
-            self._size = -1 if last or flags & _CWR else n
+            self.again = -1 if last or flags & _CWR else n
         self._check = check = (self.pseudo + length) % 65535 or 0xFFFF
         _H.pack_into(octets, self.field, check)
         return check
 
-    def _stamp_next(self, n: int) -> int:
-        """`stamp` for TCP after a part as long: its numbers change, lengths and flags stay."""
+    def stamp_again(self, n: int) -> int:
+        """`stamp` after a part as long (``again``), not for the last: only numbers change."""
         octets = self.octets
         if self.is_v4:
             at, ident = self.l3 + 4, self.ident
