@@ -201,6 +201,19 @@ def test_faults_shrink_and_replay_without_hypothesis(inner):
     assert good.code == 0, good.text
 
 
+def test_the_first_failure_as_it_was_found(inner):
+    shrunk, found = (
+        inner(SHRINKING, *words, plugins=["_hypothesis_pytestplugin"])
+        for words in ((), ("--capas-no-shrink",))
+    )
+    assert shrunk.code == found.code == 1, found.text
+    pattern = r"--capas-replay=(seed=0;faults=[^']*)'"
+    least, whole = (re.search(pattern, done.text)[1] for done in (shrunk, found))
+    assert len(whole) > len(least)  # other faults are left beside the one that matters
+    again = inner(SHRINKING, f"--capas-replay={whole}")
+    assert again.code == 1, again.text
+
+
 def test_bad_use_says_what_is_wrong(inner):
     source = """
 def test_wire(internet):

@@ -119,6 +119,30 @@ def test_a_worker_dies_and_a_sweep_is_stopped(cluster, tmp_path):
 
 
 @pytest.mark.slow
+def test_the_client_is_killed(cluster, tmp_path):
+    where = cluster.where
+    cluster.add_worker()
+    cluster.add_worker()
+    arguments = (where, "--runs=12", "--chunk=2")
+    process = begin(tmp_path, "test_waits", "--json", *arguments)
+    told = [json.loads(process.stdout.readline())["seed"] for _ in range(4)]
+    process.kill()  # the workers are in the middle of the next ones
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert sorted(told) == sorted(kept(tmp_path)) == [0, 1, 2, 3]
+
+    process = begin(tmp_path, "test_waits", "--json", *arguments)
+    gate = open_gate(tmp_path)
+    out, err = process.communicate()
+    os.close(gate)
+    assert process.returncode == 0, out + err
+    assert sorted(json.loads(line)["seed"] for line in out.splitlines()) == list(range(4, 12))
+    assert sorted(kept(tmp_path)) == list(range(12))
+    pids = [int(line) for line in (tmp_path / "pids").read_text().split()]
+    assert all(gone(pid) for pid in pids)
+
+
+@pytest.mark.slow
 def test_a_scheduler_that_dies(cluster, tmp_path):
     where = cluster.where
     cluster.add_worker()
