@@ -8,7 +8,7 @@ False and sets ``busy``; the driver calls ``sink.link_ready`` when the descripto
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import final
 
 from capas.base.events import Counters
 from capas.base.frame import Frame
@@ -16,7 +16,8 @@ from capas.base.native import mypyc_attr
 from capas.link.link import Link
 
 
-class Landing(NamedTuple):
+@final
+class Landing:
     """Where a program wants what comes next on its connection.
 
     ``key``   the connection's, as `capas.transport.demux.arriving_key` finds it in a packet
@@ -24,9 +25,12 @@ class Landing(NamedTuple):
     ``room``  the program's own memory, writable
     """
 
-    key: bytes
-    seq: int
-    room: memoryview
+    __slots__ = ("key", "room", "seq")
+
+    def __init__(self, key: bytes, seq: int, room: memoryview) -> None:
+        self.key: bytes = key
+        self.seq: int = seq
+        self.room: memoryview = room
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
