@@ -302,8 +302,8 @@ def test_a_rule_that_raises_says_what_and_where(pair, internet):
 @pytest.mark.parametrize(
     ("line", "least"),
     [
-        ("lose(server,3)", 0.2),
-        ("delay(server,3,150ms)", 0.15),
+        ("lose(server,2)", 0.2),
+        ("delay(server,2,150ms)", 0.15),
         ("hold(server,1,800ms)", 0.8),
         ("pause(server,15ms,900ms)", 0.9),
         ("isolate(server,5ms,1500ms)", 1.5),
@@ -323,7 +323,7 @@ async def test_kinds_of_faults(pair, internet, line, least, family):
 @FAMILIES
 async def test_a_host_that_dies_by_plan(pair, internet, family):
     client, server = pair
-    FaultPlan.parse("lose(server,3)+die(server,50ms)").apply(internet)
+    FaultPlan.parse("lose(server,2)+die(server,50ms)").apply(internet)
     task = client.run(ask(of(server, family)))
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(task, 60)

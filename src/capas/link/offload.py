@@ -32,6 +32,7 @@ _LAST_ONLY: Final = _FIN | _PSH
 _MERGE_MAX: Final = 65_535  # bytes of IP packet in a merged frame
 _M32: Final = 0xFFFFFFFF
 
+_DF: Final = 0x4000  # flags and fragment offset of an atomic datagram
 _H: Final = Struct("!H")
 _HH: Final = Struct("!HH")
 _HHH: Final = Struct("!HHH")
@@ -191,6 +192,7 @@ class _Header:
     """
 
     __slots__ = (
+        "_atomic",
         "_check",
         "_constant",
         "_count",
@@ -228,11 +230,14 @@ class _Header:
         else:
             self.pseudo = _pseudo(data, l3, l4, l4)
         self.ident: int = 0
+        self._atomic: bool = False
         self.ip_sum: int = 0
         self.seq: int = 0
         self.flags: int = 0
         if self.is_v4:
-            self.ident = _H.unpack_from(data, l3 + 4)[0]
+            self.ident, fragment = _HH.unpack_from(data, l3 + 4)
+            # Atomic datagrams count no identifications (RFC 6864 §4.1).
+            self._atomic = self.ident == 0 and fragment == _DF
             _HH.pack_into(self.octets, l3 + 2, 0, 0)
             _H.pack_into(self.octets, l3 + 10, 0)
             self.ip_sum = ones_sum(self.octets[l3 : l3 + (data[l3] & 0x0F) * 4])
@@ -246,8 +251,8 @@ class _Header:
         else:
             _H.pack_into(self.octets, l4 + 4, 0)
         self._constant: int = ones_sum(self.octets[l4:])
-        # Of the part before: how many wire segments it is, what goes into its sums besides numbers,
-        # the sum of its pseudo-header.
+        # Of the part before: how many identifications it took, what goes into its sums besides
+        # numbers, the sum of its pseudo-header.
         self.again: int = -1
         self._count: int = 0
         self._ip_fixed: int = 0
@@ -258,7 +263,7 @@ class _Header:
         """Make them those of the next ``n`` bytes; the sum of the pseudo-header, also put in."""
         octets, l3, l4 = self.octets, self.l3, self.l4
         start = len(octets)
-        self._count = -(-n // self.each)
+        self._count = 0 if self._atomic else -(-n // self.each)
         if self.is_v4:
             total = start - l3 + n
             ident = self.ident

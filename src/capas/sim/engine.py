@@ -148,10 +148,14 @@ class Engine:
         self._depth -= 1
 
     def settle(self) -> None:
-        """Advance and flush every touched host, tell who waits, arm timers."""
+        """Advance and flush every touched host, tell who waits, arm timers.
+
+        Programs that were told answer first, as in real time: their hosts are flushed by the next
+        call, at the same instant, and acknowledgements ride on answers.
+        """
         now = self.clock.time
         rounds = 0
-        woken = False
+        told: list[HostNode] = []
         while self.touched:
             batch = self.touched
             self.touched = []
@@ -166,19 +170,20 @@ class Engine:
                 if node.due:
                     node.due = False
                     host.advance(now)
-                host.flush(now)
-                for endpoint in host.take_ready():
-                    watcher = endpoint.watcher
-                    if watcher is not None:
-                        woken = True
-                        watcher.endpoint_ready(endpoint)
-                deadline = host.next_deadline()
-                if deadline <= now:
-                    node.due = True
-                    node.touch()
-                elif deadline != node.deadline:
-                    self.scheduler.at(deadline, node)
-        if woken:
+                if not tell(host):
+                    host.flush(now)
+                    if not tell(host):  # by loopback
+                        deadline = host.next_deadline()
+                        if deadline <= now:
+                            node.due = True
+                            node.touch()
+                        elif deadline != node.deadline:
+                            self.scheduler.at(deadline, node)
+                        continue
+                told.append(node)
+        if told:
+            for node in told:
+                node.touch()
             self.wake()
 
     def wake(self) -> None:
@@ -316,6 +321,17 @@ class Engine:
             f"deadlock at {self.clock.time / 1e9:.6f} s of virtual time: nothing is ready and"
             " nothing is scheduled\n  " + "\n  ".join(lines)
         )
+
+
+def tell(host: Host) -> bool:
+    """Tell the watchers of endpoints that became ready; whether there were any."""
+    woken = False
+    for endpoint in host.take_ready():
+        watcher = endpoint.watcher
+        if watcher is not None:
+            woken = True
+            watcher.endpoint_ready(endpoint)
+    return woken
 
 
 def task_order(task: "asyncio.Task[object]") -> tuple[int, str]:

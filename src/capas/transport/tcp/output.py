@@ -221,9 +221,12 @@ def _run_limit(c: "TcpConnection") -> int:
         return mss
     config, cc = c.config, c.cc
     rate = cc.pacing_rate
-    # Several runs in flight: with one alone the path idles while its acknowledgement returns.
+    # Several runs in flight: with one alone the path idles while its acknowledgement returns.  What
+    # fits the windows as a whole waits for none.
     if not config.tcp_tso_autosize:
-        most = min(most, max(cc.cwnd // mss >> 2, 2) * mss)
+        held = c.tx.queue_end - c.tx.snd_una
+        if held > cc.cwnd or held > c.tx.snd_wnd:
+            most = min(most, max(cc.cwnd // mss >> 2, 2) * mss)
     else:
         most = min(most, (cc.cwnd // mss >> 1) * mss)  # Linux tcp_cwnd_test
         if not rate and c.rtt.srtt:
