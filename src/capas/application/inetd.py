@@ -46,7 +46,7 @@ _BLOCK: Final = PATTERN * 72
 _BLOCKS: Final = 4  # writes per turn of the loop
 
 #: Where discard lets everything go; as much as may arrive in one turn.
-_DISCARDED: Final = memoryview(bytearray(1 << 20))
+_DISCARDED: Final = memoryview(bytearray(2 << 20))
 
 # Names are written out, not by strftime, which follows the locale.
 _DAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")

@@ -30,6 +30,7 @@ _FRAMES: Final = 128  # of one train: about a millisecond of small ones
 _SHORT: Final = 512  # bytes of payload; joining less costs more than it saves
 _TRIES: Final = 8  # frames without payload that nothing joined, until fewer are tried
 _GUESS: Final = 20 + 32  # bytes of headers: IPv4, TCP with timestamps
+_OTHER: Final = 20  # bytes that those of IPv6 are longer
 
 #: csum, csum_start, csum_offset, gso_type, gso_size
 Facts = tuple[int, int, int, int, int]
@@ -82,6 +83,8 @@ class Gatherer:
             size = os.readv(fd, (head, room))
         end = size - length
         if end < _SHORT and (end or self._is_lonely()):
+            if abs(end) == _OTHER:  # or acknowledgements of the other family would never join
+                self._head = bytearray(size)
             return self._single(head, room, size, now)
         facts = self._facts(head, size - self._prefix)
         if not train.begin(head, room[:end], facts[0] == CSUM_NONE):

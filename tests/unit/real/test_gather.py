@@ -88,6 +88,23 @@ def test_acknowledgements_are_thinned_to_the_last(lab: Lab) -> None:
     ]  # fmt: skip
 
 
+def test_acknowledgements_of_either_family_are_thinned(lab: Lab) -> None:
+    def packet6(ack: int) -> bytes:
+        tcp = packet(1, 0, ack=ack)[20:]
+        addresses = bytes(15) + b"\1" + bytes(15) + b"\2"
+        tcp = tcp[:16] + b"\0\0" + tcp[18:]
+        check = ones_sum(tcp, ones_sum(addresses, 6 + len(tcp))) ^ 0xFFFF
+        tcp = tcp[:16] + check.to_bytes(2, "big") + tcp[18:]
+        return b"\x60\0\0\0" + len(tcp).to_bytes(2, "big") + b"\6\x40" + addresses + tcp
+
+    four = [packet(1, 0, ack=n) for n in (10, 20, 30)]
+    six = [packet6(n) for n in (10, 20, 30)]
+    for _ in range(2):
+        for data in (*six, *four):
+            lab.end.send(data)
+        assert [frame.data for frame in lab.read()] == [six[0], six[2], four[0], four[2]]
+
+
 def test_what_nobody_reads_holds_little_more_than_its_bytes(lab: Lab) -> None:
     """Trains too short for a view are copied; what is held is never written over."""
     lab.end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
