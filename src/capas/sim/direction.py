@@ -77,6 +77,7 @@ class Direction(Timer):
         "_fifo",
         "_heap",
         "_latency",
+        "_plain",
         "_queue",
         "_rate",
         "_seq",
@@ -122,6 +123,7 @@ class Direction(Timer):
         self._fifo: deque[tuple[int, Frame]] = deque()  # what is on the wire, by time of arrival
         self._heap: list[tuple[int, int, Frame]] = []  # what overtakes the last of the fifo
         self._latency: int = 0  # ns that all stages together take, -1: it depends on the packet
+        self._plain: bool = not overhead  # no more than a tail-drop queue, a line and a delay
         self._seq: int = 0  # of the heap's entries
 
     # -- set-up ---------------------------------------------------------------------------------
@@ -151,12 +153,14 @@ class Direction(Timer):
                 self._server = TailDropServer(queue, rate)
             else:
                 self._service = Service(self, queue, rate)
+        self._plain = self._latency >= 0 and self._service is None and not self.overhead
 
     def set_stages(self, stages: "list[Stage]") -> None:
         """Put the stages in their order; frames already past keep their times."""
         self.stages = stages
         times = [stage.constant for stage in stages]
         self._latency = -1 if min(times, default=0) < 0 else sum(times)
+        self._plain = self._latency >= 0 and self._service is None and not self.overhead
         for index, stage in enumerate(stages):
             stage.bind(self, index)
 
@@ -175,33 +179,30 @@ class Direction(Timer):
         """What the line carries for a frame: repeated headers and framing included."""
         size = len(frame.data) + (packets - 1) * header
         if self.overhead:
-            if size < ETHERNET_MINIMUM:
-                size = ETHERNET_MINIMUM
-            size += packets * self.overhead
+            size = max(size, ETHERNET_MINIMUM) + packets * self.overhead
         return size
 
     def push(self, frame: Frame) -> None:
         """A port sends ``frame`` now."""
         now = self.clock.time
-        if frame.gso_size or self.rules or self.overhead or self._latency < 0:
+        if frame.gso_size or self.rules or not self._plain:
             self._look_at(frame, now)
             return
         # One packet that only the line delays: what `enter` does, without its calls.
-        server = self._server
         size = len(frame.data)
         statistics = self.statistics
         statistics.frames += 1
         statistics.packets += 1
         statistics.bytes += size
-        if server is None:
-            if self._service is not None:
-                self._service.offer(frame, now)
+        when = now
+        server = self._server
+        if server is not None:
+            if server.free_at <= now:
+                when = server.free_at = server.rate.finish(now, size)
+            elif (when := server.offer(size, now)) < 0:
+                statistics.queue_drops += 1
                 return
-            end = now
-        elif (end := server.offer(size, now)) < 0:
-            statistics.queue_drops += 1
-            return
-        when = end + self._latency
+        when += self._latency
         fifo = self._fifo
         if fifo and (when < fifo[-1][0] or len(fifo) >= FLIGHT_LIMIT):
             self._arrive(frame, when)
@@ -383,10 +384,9 @@ class Direction(Timer):
     def _withhold(self, frame: Frame) -> None:
         """Nobody is there to take the frame now: a paused host keeps it, others lose it."""
         sink, station = self.end.sink, self.end.station
+        kept = False
         if sink is not None and station is not None and station.condition != DOWN:
             kept = station.hold(sink, frame)
-        else:
-            kept = False
         if not kept:
             self.statistics.undeliverable += 1
 

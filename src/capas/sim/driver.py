@@ -244,10 +244,6 @@ class SimDriver(Driver):
     def _turn_now(self, now: int) -> None:
         """What is due by ``now``, without waiting."""
         engine = self.engine
-        idle = not engine.touched and not engine.runnable
-        if idle and engine.scheduler.next_deadline() > now:  # as at most turns of a busy loop
-            engine.clock.time = max(engine.clock.time, now)
-            return
         while True:
             if not engine.step(now):
                 engine.clock.time = max(engine.clock.time, now)
