@@ -23,6 +23,7 @@ from capas.transport.tcp.recovery import RECOVERY, in_flight
 from capas.transport.tcp.states import HAS_OUTPUT, SYN_RECEIVED
 from capas.wire import tcp_options
 from capas.wire.tcp import ACK, CWR, ECE, FIN, PSH, RST, URG
+from capas.wire.tcp_options import timestamps
 
 if TYPE_CHECKING:
     from capas.transport.tcp.connection import TcpConnection
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 ECT0: Final = 2  # RFC 3168 §5: ECN-capable transport
 _NO_PIECES: Final = ()
-timestamps = tcp_options.timestamps
 
 
 def output(c: "TcpConnection", now: int) -> None:
