@@ -6,8 +6,8 @@ payload per wire segment.  `split` makes those segments as the kernel's GSO does
 the flags, RFC 6864 §4 for the IPv4 ID), `complete` finishes a CSUM_PARTIAL checksum.
 
 Budget: no loop over bytes; each payload byte is copied once and summed at most once.  Splitting
-64 KB into 45 segments takes about 110 us, with checksums 200 us; cutting a train 3 us for each
-super-frame (CPython 3.11).
+64 KB into 45 segments takes about 60 us, with checksums 120 us; a train 1.2 us for each super-frame
+(CPython 3.11).
 """
 
 from collections.abc import Iterator

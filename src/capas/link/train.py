@@ -14,7 +14,7 @@ next acknowledgement echoes just those (RFC 7323 §4.3), and what is newer passe
 (§5.3).  Of acknowledgements without data that advance one after the other, the last stands for all:
 they are cumulative (RFC 9293 §3.4), and so is all that comes of it.
 
-Budget: 3 us for the first frame, 0.6 us for each that joins, and where checksums are to be verified
+Budget: 4 us for the first frame, 0.9 us for each that joins, and where checksums are to be verified
 1.5 us for 1,460 bytes.  Bytes are untrusted.
 """
 
