@@ -38,7 +38,7 @@ try:
 except ImportError:  # not a Unix: the module imports, opening a device explains
     fcntl = None  # type: ignore[assignment]
 
-CLONE_DEVICE: Final = "/dev/net/tun"
+CLONE_DEVICE: str = "/dev/net/tun"  # not Final: compiled, tests could not put another here
 
 # linux/if_tun.h; the numbers are _IOW('T', n, int), the same on all architectures but mips, ppc
 # and sparc, where capas has never run
