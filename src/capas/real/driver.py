@@ -40,6 +40,7 @@ from capas.sockets.garbage import collect_as_before, collect_seldom
 from capas.transport.endpoint import Endpoint
 from capas.transport.tcp.connection import TcpConnection
 
+_EAGER: Final = 2  # a task wakes by one callback and answers in the next
 _SLICE: Final = 1.0  # s; how often a waiter makes sure that somebody pumps
 
 
@@ -89,6 +90,7 @@ class RealDriver(Driver):
         self.ports: Ports = Ports(batch)
         self.real_selector: selectors.BaseSelector | None = self.ports.loop_selector()
         self._waiters: dict[Endpoint, list[_Waiter]] = {}
+        self._eager: int = 0  # turns left in which callbacks go on before anything is sent
         self._told: bool = False  # a watcher was told something since the last turn
         self._asleep_until: int = -1  # -1: the pump is at work, or there is none
         self._loop_thread: int = 0
@@ -219,9 +221,12 @@ class RealDriver(Driver):
     def turn(self, deadline: int) -> None:
         """One look of an event loop at the network and at its own descriptors.
 
-        What arrives is told before it is answered: the flush comes with the next turn, after the
-        program's callbacks, so that acknowledgements ride on answers.
+        What arrives is told before it is answered: the flush comes after the program's callbacks
+        (those of streams take `_EAGER` turns more), so that acknowledgements ride on answers.
         """
+        if self._eager and deadline <= self.clock.now():
+            self._eager -= 1
+            return
         if self._loop_thread != threading.get_ident():
             self._adopt()
         ports = self.ports
@@ -233,6 +238,7 @@ class RealDriver(Driver):
             with self.lock:
                 now = self._take_in()
                 if self._told or ports.loop_ready or now >= deadline:
+                    self._eager = _EAGER if self._told else 0
                     self._told = False
                     return
                 timeout = self._flush(deadline)
