@@ -54,6 +54,18 @@ def test_segments_of_a_tcp_super_frame(v6: bool, finish: bool) -> None:
         assert intact(complete(segment).data)
 
 
+@pytest.mark.rfc("6864", "4.1")
+def test_atomic_datagrams_count_no_identifications() -> None:
+    frame = tcp(bytes(5000), v6=False, gso=1448)
+    data = bytearray(frame.data)
+    data[18:22] = b"\0\0\x40\0"  # identification 0, don't fragment
+    data[24:26] = bytes(2)
+    frame = frame.with_data(bytes(data))
+    for segment in split(frame, 14):
+        assert segment.data[18:22] == b"\0\0\x40\0"
+        assert intact(complete(segment).data)
+
+
 @BOTH
 @pytest.mark.parametrize("protocol", [tcp, udp])
 def test_a_super_frame_in_pieces_is_the_same_on_the_wire(protocol, v6: bool) -> None:
