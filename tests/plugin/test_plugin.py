@@ -209,7 +209,7 @@ def test_the_first_failure_as_it_was_found(inner):
     assert shrunk.code == found.code == 1, found.text
     pattern = r"--capas-replay=(seed=0;faults=[^']*)'"
     least, whole = (re.search(pattern, done.text)[1] for done in (shrunk, found))
-    assert len(whole) > len(least)  # other faults are left beside the one that matters
+    assert len(whole) > len(least)  # as it was drawn, and not as simple as it can be
     again = inner(SHRINKING, f"--capas-replay={whole}")
     assert again.code == 1, again.text
 

@@ -49,17 +49,19 @@ def network_faults(
 def _fault(
     kind: str, hosts: Sequence[str], packets: int, times: Sequence[int]
 ) -> st.SearchStrategy[Fault]:
-    host = st.sampled_from(list(hosts))
+    fields = KINDS[kind]
     moments = st.sampled_from(list(times))
-    if kind in PACKET_KINDS:
+    nothing = st.just(0)  # named: `builds` draws any number for a field it is not told of
+    number, after, ms = nothing, nothing, nothing
+    if "n" in fields:
         number = st.integers(1, packets)
-        if "ms" in KINDS[kind]:
-            later = st.sampled_from([time for time in times if time] or [1])
-            return st.builds(Fault, st.just(kind), host, n=number, ms=later)
-        return st.builds(Fault, st.just(kind), host, n=number)
-    if "ms" in KINDS[kind]:
-        return st.builds(Fault, st.just(kind), host, after=moments, ms=moments)
-    return st.builds(Fault, st.just(kind), host, after=moments)
+    if "after" in fields:
+        after = moments
+    if "ms" in fields:
+        later = st.sampled_from([time for time in times if time] or [1])
+        ms = later if kind in PACKET_KINDS else moments
+    host = st.sampled_from(list(hosts))
+    return st.builds(Fault, st.just(kind), host, n=number, after=after, ms=ms)
 
 
 def _target(fault: Fault) -> tuple[object, ...]:
