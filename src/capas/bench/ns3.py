@@ -55,7 +55,9 @@ class Ns3:
         line = out.readline()
         if not line:
             self.close()
-            raise RuntimeError("ns-3 ended; run " + __file__ + " by hand to see why")
+            from capas.errors import CapasError
+
+            raise CapasError("ns-3 ended; run " + __file__ + " by hand to see why")
         return line
 
     def run(self, name: str, quick: bool) -> list[float]:
@@ -101,6 +103,7 @@ def note(simulator: Ns3 | None, notes: list[str]) -> None:
 
 def main() -> int:
     """Scenarios from standard input."""
+    sys.path.remove(str(Path(__file__).parent))  # where a script is: this file is not their `ns3`
     import_module("ns")  # loads the libraries
     cppyy = import_module("cppyy")
     cppyy.cppdef(_SOURCE.read_text())
