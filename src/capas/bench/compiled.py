@@ -47,11 +47,25 @@ def measure(
     for name in SCENARIOS:
         row(name, name, "s", 1.0, False, sim.__name__, name, "quick" if quick else "full")
     for key, kind in sockets.KINDS.items():
-        words = (sockets.__name__, key, str(seconds))
+        words = (__name__, key, str(seconds))
         row(key, f"one host: {kind.name}", kind.unit, kind.scale, True, *words)
     report.notes.append("The column capas is the compiled one; S1 to S4 are wall seconds.")
     return report
 
 
-if __name__ == "__main__":  # whether this Python's capas is compiled
-    sys.stdout.write(f"{float(compiled())}\n")
+def main(words: list[str]) -> int:
+    """KEY SECONDS: one sample of `sockets`; nothing: whether this Python's capas is compiled.
+
+    Here and not there: what is ``__main__`` has a world's clocks while one runs.
+    """
+    if words:
+        kind = sockets.KINDS[words[0]]
+        found = sockets.on_capas(kind.program, float(words[1]))
+    else:
+        found = float(compiled())
+    sys.stdout.write(f"{found}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

@@ -37,17 +37,24 @@ _CALLS: Final[dict[str, tuple[tuple[str, tuple[Any, ...]], tuple[str, tuple[Any,
 
 
 class Ns3:
-    """A process with ns-3 in it; ends with ``close``."""
+    """A process with ns-3 in it, another for each scenario; ends with ``close``."""
 
     def __init__(self, python: str) -> None:
-        self._process = subprocess.Popen(
-            [python, __file__],
+        self._python = python
+        self._name = ""  # of the scenario it has run: ns-3 forgets not all of a former world
+        self._process = self._start()
+
+    def _start(self) -> "subprocess.Popen[str]":
+        process = subprocess.Popen(
+            [self._python, __file__],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
         )
+        self._process = process
         self._line()  # it says when it is ready
+        return process
 
     def _line(self) -> str:
         out: IO[str] | None = self._process.stdout
@@ -62,6 +69,10 @@ class Ns3:
 
     def run(self, name: str, quick: bool) -> list[float]:
         """[wall seconds, goodput in bit/s, bytes, CPU seconds] of a scenario."""
+        if self._name not in ("", name):
+            self.close()
+            self._process = self._start()
+        self._name = name
         assert self._process.stdin is not None
         self._process.stdin.write(f"{name} {'quick' if quick else 'full'}\n")
         self._process.stdin.flush()

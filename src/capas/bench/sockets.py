@@ -6,7 +6,6 @@ virtual time and its own 127.0.0.1; both count in wall time.
 """
 
 import asyncio
-import sys
 import time
 from collections.abc import Callable, Coroutine
 from functools import partial
@@ -144,13 +143,3 @@ def measure(runs: int, seconds: float, progress: Callable[[str], None]) -> Repor
         report.rows.append(Row(kind.name, kind.unit, ours, samples, key, kind.scale))
     report.notes.append("Client and server in one process on both sides; wall time.")
     return report
-
-
-def main(words: list[str]) -> int:
-    """KEY SECONDS: one sample on capas, in a process of its own."""
-    sys.stdout.write(f"{on_capas(KINDS[words[0]].program, float(words[1]))}\n")
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))
