@@ -200,7 +200,7 @@ void Tree(uint32_t middle, uint32_t leaves, uint32_t hosts, NodeContainer& every
   for (uint32_t m = 0; m < middle; m++) {
     Ptr<Node> mid = CreateObject<Node>();
     stack.Install(mid);
-    auto up = Address(Cable(root, mid, "10Gbps", "1ms"), Ip(172, 20, m, 0));
+    auto up = Address(Cable(root, mid, "10Gbps", "1ms"), Ip(172, 31, m, 0));
     Route(mid, 0, "0.0.0.0", up.GetAddress(0));
     Route(root, Ip(10, m, 0, 0), "255.255.0.0", up.GetAddress(1));
     for (uint32_t n = 0; n < leaves; n++) {
