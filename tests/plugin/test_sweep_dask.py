@@ -92,54 +92,51 @@ def test_failures_and_their_files_come_back(cluster, tmp_path):
     assert "ERROR: not found: " in err
 
 
-@pytest.mark.slow
-def test_a_worker_dies_and_a_sweep_is_stopped(cluster, tmp_path):
+def four_runs_told(cluster, folder):
+    """A sweep of twelve runs on two workers, when it told of four: (it, seeds, arguments)."""
     where = cluster.where
     cluster.add_worker()
     cluster.add_worker()
-    arguments = (where, "--runs=12", "--chunk=2")
-    process = begin(tmp_path, "test_waits", "--json", *arguments)
-    told = [json.loads(process.stdout.readline())["seed"] for _ in range(4)]
+    arguments = ("test_waits", "--json", where, "--runs=12", "--chunk=2")
+    process = begin(folder, *arguments)
+    return process, [json.loads(process.stdout.readline())["seed"] for _ in range(4)], arguments
+
+
+def the_others_follow(process, folder):
+    """The sweep that goes on runs the eight others, and leaves nothing behind."""
+    gate = open_gate(folder)
+    out, err = process.communicate()
+    os.close(gate)
+    assert process.returncode == 0, out + err
+    assert sorted(json.loads(line)["seed"] for line in out.splitlines()) == list(range(4, 12))
+    assert sorted(kept(folder)) == list(range(12))
+    pids = [int(line) for line in (folder / "pids").read_text().split()]
+    assert all(gone(pid) for pid in pids)
+
+
+@pytest.mark.slow
+def test_a_worker_dies_and_a_sweep_is_stopped(cluster, tmp_path):
+    process, told, arguments = four_runs_told(cluster, tmp_path)
     assert sorted(told) == [0, 1, 2, 3]  # the others wait for the gate
     process.send_signal(signal.SIGINT)
     _, err = process.communicate()
     assert process.returncode == 130, err
     assert "4 of 12 runs are kept: call again to go on" in err
 
-    process = begin(tmp_path, "test_waits", "--json", *arguments)
+    process = begin(tmp_path, *arguments)
     cluster.workers[0].kill()
-    gate = open_gate(tmp_path)
-    out, err = process.communicate()
-    os.close(gate)
-    assert process.returncode == 0, out + err
-    assert sorted(json.loads(line)["seed"] for line in out.splitlines()) == list(range(4, 12))
-    assert sorted(kept(tmp_path)) == list(range(12))
-    pids = [int(line) for line in (tmp_path / "pids").read_text().split()]
-    assert all(gone(pid) for pid in pids)
+    the_others_follow(process, tmp_path)
 
 
 @pytest.mark.slow
 def test_the_client_is_killed(cluster, tmp_path):
-    where = cluster.where
-    cluster.add_worker()
-    cluster.add_worker()
-    arguments = (where, "--runs=12", "--chunk=2")
-    process = begin(tmp_path, "test_waits", "--json", *arguments)
-    told = [json.loads(process.stdout.readline())["seed"] for _ in range(4)]
+    process, told, arguments = four_runs_told(cluster, tmp_path)
     process.kill()  # the workers are in the middle of the next ones
     process.communicate()
     assert process.returncode == -signal.SIGKILL
     assert sorted(told) == sorted(kept(tmp_path)) == [0, 1, 2, 3]
 
-    process = begin(tmp_path, "test_waits", "--json", *arguments)
-    gate = open_gate(tmp_path)
-    out, err = process.communicate()
-    os.close(gate)
-    assert process.returncode == 0, out + err
-    assert sorted(json.loads(line)["seed"] for line in out.splitlines()) == list(range(4, 12))
-    assert sorted(kept(tmp_path)) == list(range(12))
-    pids = [int(line) for line in (tmp_path / "pids").read_text().split()]
-    assert all(gone(pid) for pid in pids)
+    the_others_follow(begin(tmp_path, *arguments), tmp_path)
 
 
 @pytest.mark.slow

@@ -18,8 +18,8 @@ from capas.wire.address import ANY4
 _LAYERS = ("link", "internet", "transport", "host", "base", "wire")
 
 
-class _Cable(Link):
-    """Keeps what is sent."""
+class Cable(Link):
+    """Keeps what is sent, for a peer that is no link."""
 
     def __init__(self, offload: bool) -> None:
         self.caps = LinkCaps(1500, Medium.IP, offload, ALL_GSO if offload else ())
@@ -27,6 +27,7 @@ class _Cable(Link):
         self.out: list[Frame] = []
 
     def transmit(self, frame: Frame) -> bool:
+        """Keep ``frame``."""
         self.out.append(frame)
         return True
 
@@ -56,7 +57,7 @@ def calls_per_frame(offload: bool, sending: bool) -> tuple[dict[str, float], flo
     """(Python calls per frame by layer, bytes per frame) of bulk data."""
     config = HostConfig(dad_transmits=0)
     peer, host = (Host(name, config, Rng(1).stream(name)) for name in ("peer", "host"))
-    cables = {peer: _Cable(offload), host: _Cable(offload)}
+    cables = {peer: Cable(offload), host: Cable(offload)}
     peer.attach(cables[peer], addresses=("192.0.2.1/24",))
     host.attach(cables[host], addresses=("192.0.2.2/24",))
     now = 1_000_000_000

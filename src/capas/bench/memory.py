@@ -17,28 +17,14 @@ from capas.base.config import HostConfig
 from capas.base.frame import CSUM_VALID, Frame
 from capas.base.rng import Rng
 from capas.bench import ns3
+from capas.bench.calls import Cable
 from capas.bench.probe import probe, resident
 from capas.bench.report import Report, Row, interleaved
 from capas.errors import CapasError
 from capas.host.host import Host
-from capas.link.link import ALL_GSO, Link, LinkCaps, Medium
 from capas.transport.ports import Binding
 from capas.wire.address import ANY4
 from capas.wire.tcp import ACK, SYN, pack_header
-
-
-class _Cable(Link):
-    """A cable whose other end is `_Peer`."""
-
-    def __init__(self) -> None:
-        self.caps = LinkCaps(1500, Medium.IP, True, ALL_GSO)
-        self.sink = None
-        self.out: list[Frame] = []
-
-    def transmit(self, frame: Frame) -> bool:
-        self.out.append(frame)
-        return True
-
 
 _SYN_OPTIONS: Final = bytes.fromhex("020405b40402080a000000010000000001030307")
 _ACK_OPTIONS: Final = bytes.fromhex("0101080a00000002") + bytes(4)
@@ -60,7 +46,7 @@ def connections(count: int) -> list[float]:
     config = HostConfig(dad_transmits=0, tcp_syncookies=0, tcp_somaxconn=1 << 20)
     config.tcp_max_syn_backlog = 1 << 20
     server = Host("server", config, Rng(1))
-    cable = _Cable()
+    cable = Cable(True)
     sink = server.attach(cable, addresses=("10.0.0.1/8",))
     listener = server.tcp.listen(server.tcp.bindings.bind(Binding(ANY4, 80)), 1 << 20, 0)
     now = 1_000_000_000
