@@ -14,10 +14,9 @@ from types import FrameType, TracebackType
 from typing import Any, Self
 
 from capas.base.config import HostConfig
-from capas.base.frame import Frame
 from capas.base.rng import Rng
+from capas.bench.calls import Cable
 from capas.host.host import Host
-from capas.link.link import ALL_GSO, Link, LinkCaps, Medium
 from capas.transport.ports import Binding
 from capas.transport.tcp.connection import TcpConnection
 from capas.wire import address as addr
@@ -56,19 +55,6 @@ class Count:
         trace: TracebackType | None,
     ) -> None:
         sys.setprofile(None)
-
-
-class Cable(Link):
-    """One end: keeps what is sent until `Lab.step` carries it over."""
-
-    def __init__(self, offload: bool) -> None:
-        self.caps = LinkCaps(1500, Medium.IP, offload, ALL_GSO if offload else ())
-        self.sink = None
-        self.out: list[Frame] = []
-
-    def transmit(self, frame: Frame) -> bool:
-        self.out.append(frame)
-        return True
 
 
 @dataclass
