@@ -116,7 +116,7 @@ class Loopback(Link):
 
     def __init__(self, limit: int = 1000) -> None:
         self.caps = LinkCaps(LOOPBACK_MTU, Medium.LOOPBACK, True, ALL_GSO)
-        self.sink: FrameSink | None = None
+        self.sink = None
         self.queue: deque[Frame] = deque()
         self.limit: int = limit  # frames
 

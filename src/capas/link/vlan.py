@@ -9,7 +9,7 @@ from typing import final
 
 from capas.base.frame import CSUM_PARTIAL, Frame
 from capas.link.interface import Interface
-from capas.link.link import FrameSink, Link, LinkCaps, Medium
+from capas.link.link import Link, Medium
 from capas.wire.ethernet import HEADER, TAG, TYPE_VLAN
 
 
@@ -24,8 +24,8 @@ class VlanLink(Link):
             raise ValueError(f"VLAN {vlan}, priority {priority}: give 1 to 4094, 0 to 7")
         if vlan in parent.vlans:
             raise ValueError(f"{parent.name} already has VLAN {vlan}")
-        self.caps: LinkCaps = parent.caps.without_trains()
-        self.sink: FrameSink | None = None
+        self.caps = parent.caps.without_trains()
+        self.sink = None
         self.parent: Interface = parent
         self.tag: bytes = TYPE_VLAN.to_bytes(2, "big") + (priority << 13 | vlan).to_bytes(2, "big")
         parent.vlans[vlan] = self

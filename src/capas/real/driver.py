@@ -18,7 +18,6 @@ call back into the stack.
 """
 
 import os
-import selectors
 import threading
 import time
 from asyncio import _get_running_loop
@@ -88,7 +87,7 @@ class RealDriver(Driver):
         self.scheduler: Scheduler = Scheduler()
         self.hosts: list[Host] = []
         self.ports: Ports = Ports(batch)
-        self.real_selector: selectors.BaseSelector | None = self.ports.loop_selector()
+        self.real_selector = self.ports.loop_selector()
         self._waiters: dict[Endpoint, list[_Waiter]] = {}
         self._eager: int = 0  # turns left in which callbacks go on before anything is sent
         self._told: bool = False  # a watcher was told something since the last turn

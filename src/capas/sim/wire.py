@@ -5,7 +5,7 @@ from typing import final
 
 from capas.base.clock import ManualClock, Scheduler
 from capas.base.frame import Frame
-from capas.link.link import ALL_GSO, FrameSink, Link, LinkCaps, Medium
+from capas.link.link import ALL_GSO, Link, LinkCaps, Medium
 from capas.sim.direction import Direction, End, Station
 
 
@@ -16,7 +16,7 @@ class WirePort(Link, End):
     def __init__(self, name: str, mtu: int, trains: bool) -> None:
         self.name: str = name
         self.caps = LinkCaps(mtu, Medium.ETHERNET, True, ALL_GSO if trains else ())
-        self.sink: FrameSink | None = None
+        self.sink = None
         self.station: Station | None = None  # None: a switch, which forwards at once
         self.out: Direction | None = None  # into the wire
         self.back: Direction | None = None  # out of it, to here

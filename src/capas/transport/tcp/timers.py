@@ -64,8 +64,8 @@ class TimerTable(Timer):
     __slots__ = ("_owner", "_scheduler", "deadlines")
 
     def __init__(self, scheduler: Scheduler, owner: Owner) -> None:
-        self.deadline: int = NEVER  # as `Timer` does: a call less for each connection
-        self.queued: int = NEVER
+        self.deadline = NEVER  # as `Timer` does: a call less for each connection
+        self.queued = NEVER
         self.deadlines: list[int] = _NONE
         self._scheduler: Scheduler = scheduler
         self._owner: Owner = owner
