@@ -76,7 +76,7 @@ def test_compiled_wants_a_python_that_is() -> None:
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("word", ["tap", "sim"])
-def test_a_row_nobody_knows(word: str) -> None:
-    done = bench(word, "--only", "nothing", ok=False)
+@pytest.mark.parametrize("words", [["tap"], ["sim"], ["compiled", sys.executable]])
+def test_a_row_nobody_knows(words: list[str]) -> None:
+    done = bench(*words, "--only", "nothing", ok=False)
     assert "nothing" in done.stderr and "Traceback" not in done.stderr

@@ -47,9 +47,9 @@ class Server:
 
     core: ClassVar[int] = -1  # where it runs; -1: anywhere
 
-    def __init__(self, *words: str, module: str = "server") -> None:
+    def __init__(self, *words: str, module: str = "server", python: str = sys.executable) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", f"capas.bench.{module}", *words],
+            [python, "-m", f"capas.bench.{module}", *words],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -139,9 +139,9 @@ def kernel_server() -> Iterator[Server]:
 
 
 @contextlib.contextmanager
-def capas_server(offload: bool = True) -> Iterator[Server]:
-    """The server on capas, at `CAPAS`, behind a TUN device."""
-    server = Server("capas", _TUN, "offload" if offload else "plain")
+def capas_server(offload: bool = True, python: str = sys.executable) -> Iterator[Server]:
+    """The server on capas (that of ``python``), at `CAPAS`, behind a TUN device."""
+    server = Server("capas", _TUN, "offload" if offload else "plain", python=python)
     try:
         server.expect("ready")
         configure(_TUN, OWN["tun"])

@@ -31,7 +31,7 @@ class Row:
 
     name: str
     unit: str
-    capas: list[float]
+    capas: list[float] = field(default_factory=list)
     others: dict[str, list[float]] = field(default_factory=dict)  # samples by rival's name
     key: str = ""  # in ``ratios``
     scale: float = 1.0  # from samples to ``unit``

@@ -37,7 +37,8 @@ class _Kind(NamedTuple):
     scale: float = _GBIT
 
 
-_CLEAN: Final = (
+#: Rows on a clean wire with offloads.
+CLEAN: Final = (
     _Kind("bulk_in", "bulk in, IPv4", "in"),
     _Kind("bulk_out", "bulk out, IPv4", "out"),
     _Kind("bulk_in_6", "bulk in, IPv6", "in", 1),
@@ -55,7 +56,7 @@ _BAD: Final = (
     _Kind("impaired_in", "bulk in, 20 ms, 0.1 % lost", "in", 0, "Mbit/s", 8e-6),
     _Kind("impaired_out", "bulk out, 20 ms, 0.1 % lost", "out", 0, "Mbit/s", 8e-6),
 )
-KEYS: Final = tuple(one.key for one in (*_CLEAN, *_PLAIN, *_BAD))
+KEYS: Final = tuple(one.key for one in (*CLEAN, *_PLAIN, *_BAD))
 
 Take = Callable[[str, str, float], float]  # kind, host, seconds
 
@@ -102,7 +103,7 @@ def measure(
     with lab.kernel_server() as server:
         with lab.capas_server(), contextlib.ExitStack() as extra:
             every = dict(both)
-            if clean := session.wants(_CLEAN):
+            if clean := session.wants(CLEAN):
                 for name in installed(["pmd-pytcp"], report.notes):
                     extra.enter_context(lab.pytcp_server())
                     every[name] = PYTCP

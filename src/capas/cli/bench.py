@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """``capas bench``: how fast, beside what a user would use instead, in the same run."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -51,6 +51,11 @@ def _show(report: Report, as_json: bool, svg: str | None) -> int:
     return 0
 
 
+def _known(only: tuple[str, ...], keys: Iterable[str]) -> None:
+    if unknown := sorted(set(only).difference(keys)):
+        raise ConfigurationError(f"--only {unknown[0]}: there are {', '.join(keys)}")
+
+
 @click.group()
 def command() -> None:
     """Measure capas beside what one would use instead; medians of interleaved runs."""
@@ -67,8 +72,7 @@ def tap(
     from capas.bench.tap import KEYS, measure
 
     runs, seconds = (min(runs, _QUICK[0]), _QUICK[1]) if quick else (runs, _SECONDS)
-    if unknown := sorted(set(only).difference(KEYS)):
-        raise ConfigurationError(f"--only {unknown[0]}: there are {', '.join(KEYS)}")
+    _known(only, KEYS)
     report = measure(runs, seconds, pin, frozenset(only), to_stderr)
     return _show(report, as_json, svg)
 
@@ -85,8 +89,7 @@ def sim(
     from capas.bench.scenarios import SCENARIOS
     from capas.bench.sim import measure
 
-    if unknown := sorted(set(only).difference(SCENARIOS)):
-        raise ConfigurationError(f"--only {unknown[0]}: there are {', '.join(SCENARIOS)}")
+    _known(only, SCENARIOS)
     runs = min(runs, _QUICK[0]) if quick else runs
     tell = to_stderr
     with started(ns3, tell) as simulator:
@@ -149,13 +152,18 @@ def where(as_json: bool, seconds: float) -> int:
 
 @command.command(epilog=_COMPILED)
 @click.argument("python")
+@click.option("--only", multiple=True, metavar="KEY", help="Such as S1, crr, tun_bulk_in.")
 @_common
-def compiled(as_json: bool, quick: bool, runs: int, svg: str | None, python: str) -> int:
+def compiled(
+    as_json: bool, quick: bool, runs: int, svg: str | None, only: tuple[str, ...], python: str
+) -> int:
     """What compiling buys: the capas of this Python beside the compiled one of PYTHON."""
-    from capas.bench.compiled import measure
+    from capas.bench.compiled import KEYS, measure
 
+    _known(only, KEYS)
     runs, seconds = (min(runs, _QUICK[0]), _QUICK[1]) if quick else (runs, _SECONDS)
-    return _show(measure(python, runs, seconds, quick, to_stderr), as_json, svg)
+    report = measure(python, runs, seconds, quick, frozenset(only), to_stderr)
+    return _show(report, as_json, svg)
 
 
 @command.command(name="all")
@@ -188,7 +196,7 @@ def everything(
             memory.measure(few, quick, simulator, tell),
         ]
     if compiled is not None:
-        reports.append(both.measure(compiled, few, seconds, quick, tell))
+        reports.append(both.measure(compiled, few, seconds, quick, frozenset(), tell))
     # Last, for it changes namespace; first to be read.
     reports.insert(0, tap.measure(few, seconds, False, frozenset(), tell))
     document(Path(directory), reports, where.measure(seconds, tell))
