@@ -9,7 +9,6 @@ from typing import Final
 _SIGNALS: Final = (
     "the signal comes by the machine's clock, the timeout by the world's, which is over"
 )
-_FCNTL: Final = "asks the kernel by fcntl() about a descriptor that the kernel does not have"
 
 NOT_PASSING: Final[dict[str, str]] = {
     # test_asyncio
@@ -28,10 +27,4 @@ NOT_PASSING: Final[dict[str, str]] = {
         for call in calls
     },
     "TCPTimeoutTest.testInterruptedTimeout": _SIGNALS,
-    "InheritanceTest.test_get_inheritable_cloexec": _FCNTL,
-    "InheritanceTest.test_set_inheritable_cloexec": _FCNTL,
-    "NonBlockingTCPTests.testInitNonBlocking": _FCNTL,
-    "NonBlockingTCPTests.testSetBlocking": _FCNTL,
-    "NonBlockingTCPTests.testSetBlocking_overflow": _FCNTL,  # in 3.11
-    "NonblockConstantTest.test_SOCK_NONBLOCK": _FCNTL,
 }

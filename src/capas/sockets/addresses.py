@@ -8,6 +8,7 @@
 
 import errno
 import operator
+import os
 from collections.abc import Callable
 from socket import AF_INET, AF_INET6, EAI_NONAME, gaierror
 from typing import Any
@@ -124,6 +125,30 @@ def zone_index(host: Host, zone: str) -> int | None:
         if interface.name == zone or str(interface.index) == zone:
             return interface.index
     return None
+
+
+def interfaces(host: Host) -> list[tuple[int, str]]:
+    """if_nameindex(3): (index, name) of each interface."""
+    return [(interface.index, interface.name) for interface in host.interfaces]
+
+
+def interface_index(host: Host, name: str | bytes) -> int:
+    """if_nametoindex(3); OSError."""
+    wanted = os.fsdecode(name)
+    for interface in host.interfaces:
+        if interface.name == wanted:
+            return interface.index
+    raise OSError("no interface with this name")
+
+
+def interface_name(host: Host, index: int) -> str:
+    """if_indextoname(3); ENXIO."""
+    if not 0 <= operator.index(index) < 1 << 32:
+        raise OverflowError("an interface index is an unsigned int")
+    for interface in host.interfaces:
+        if interface.index == index:
+            return interface.name
+    raise fail(errno.ENXIO)
 
 
 def form(family: int, address: Address) -> tuple[Any, ...]:

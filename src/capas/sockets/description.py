@@ -67,6 +67,7 @@ class Description(ABC):
         self.proto: int = proto
         self.endpoint: Endpoint = endpoint
         self.references: int = 0
+        self.nonblocking: bool = False  # O_NONBLOCK, also of sockets with a timeout
         self.settings: options.Settings = options.Settings()
         self._watchers: list[Watcher] = []
 

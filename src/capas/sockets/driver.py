@@ -32,13 +32,17 @@ VIRTUAL_FD: Final = 1 << 20  # the first descriptor of ours; above any kernel's 
 
 @final
 class Descriptors:
-    """The descriptor table of one driver."""
+    """The descriptor table of one driver.
 
-    __slots__ = ("_next", "open")
+    ``inheritable``  those without FD_CLOEXEC: only remembered, no other process gets any
+    """
+
+    __slots__ = ("_next", "inheritable", "open")
 
     def __init__(self) -> None:
         self._next: int = VIRTUAL_FD
         self.open: dict[int, Description] = {}
+        self.inheritable: set[int] = set()
 
     def add(self, description: "Description") -> int:
         """A new descriptor of ``description``; numbers are never used twice."""
@@ -48,11 +52,19 @@ class Descriptors:
         description.references += 1
         return fd
 
+    def mark(self, fd: int, inheritable: bool) -> None:
+        """Clear or set FD_CLOEXEC."""
+        if inheritable:
+            self.inheritable.add(fd)
+        else:
+            self.inheritable.discard(fd)
+
     def close(self, fd: int) -> None:
         """Close one descriptor (EBADF); the last one closes the description."""
         description = self.open.pop(fd, None)
         if description is None:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        self.inheritable.discard(fd)
         description.references -= 1
         if description.references == 0:
             description.close()

@@ -60,7 +60,7 @@ def describe(host: Host, family: int, type: int, proto: int) -> Description:
 class Handle(std.socket):
     """A descriptor on the current host, or on ``host``."""
 
-    __slots__ = ("_description", "_driver", "_fd", "_inheritable", "_timeout")
+    __slots__ = ("_description", "_driver", "_fd", "_timeout")
 
     def __init__(
         self,
@@ -75,7 +75,6 @@ class Handle(std.socket):
         self._io_refs = 0
         self._closed = True
         self._fd: int = -1
-        self._inheritable: bool = False
         timeout = std.getdefaulttimeout()
         if fileno is None:
             kind = int(std.SOCK_STREAM) if type == -1 else int(type)
@@ -92,6 +91,8 @@ class Handle(std.socket):
             self._reopen(operator.index(fileno), host)
         self._timeout: float | None = timeout
         self._closed = False
+        if timeout is not None:
+            self._description.nonblocking = True
 
     def _adopt(self, description: Description, fd: int) -> None:
         self._description: Description = description
@@ -164,8 +165,8 @@ class Handle(std.socket):
             value = float(value)
             if value < 0:
                 raise ValueError("Timeout value out of range")
-        if self.description is not None:  # EBADF
-            self._timeout = value
+        self.description.nonblocking = value is not None  # EBADF
+        self._timeout = value
 
     def gettimeout(self) -> float | None:
         """The timeout in seconds, None: block."""
@@ -178,6 +179,10 @@ class Handle(std.socket):
     def getblocking(self) -> bool:
         """Whether calls wait at all."""
         return self._timeout is None or self._timeout > 0
+
+    def _never_waits(self) -> bool:
+        """Whether a call that would block fails: by its timeout, or by fcntl(2) on its back."""
+        return self._timeout == 0 or (self._timeout is None and self._description.nonblocking)
 
     def _deadline(self) -> int:
         timeout = self._timeout
@@ -192,7 +197,7 @@ class Handle(std.socket):
             result = call()
         if result is not None:
             return result
-        if self._timeout == 0 or flags & MSG_DONTWAIT:
+        if flags & MSG_DONTWAIT or self._never_waits():
             raise fail(errno.EAGAIN)
         if deadline < 0:
             deadline = self._deadline()

@@ -22,14 +22,15 @@ from types import ModuleType
 from typing import Any, Final, final
 
 from capas.host.host import Host
-from capas.sockets import polling, resolver, tls
-from capas.sockets.current import current_host, require_host
-from capas.sockets.driver import VIRTUAL_FD, Descriptors, driver_of
+from capas.sockets import polling, posix, resolver, tls
+from capas.sockets.addresses import interface_index, interface_name, interfaces
+from capas.sockets.current import current_host
+from capas.sockets.driver import VIRTUAL_FD, driver_of
 from capas.sockets.failure import fail
+from capas.sockets.latecomers import Latecomers
 from capas.sockets.socket import Socket, socketpair_of
 
 real_socket: Final = socket.socket
-_SENDFILE: Final = 1 << 16  # bytes read at once for `os.sendfile`
 
 
 def make_socket(
@@ -139,54 +140,6 @@ def _socketpair(real: Callable[..., Any]) -> Callable[..., Any]:
     return socketpair
 
 
-def _dup(real: Callable[[int], int]) -> Callable[[int], int]:
-    def dup(fd: int, /) -> int:
-        """Another descriptor of the same socket."""
-        if fd < VIRTUAL_FD:
-            return real(fd)
-        return Socket.of(_of(fd).open[fd]).detach()
-
-    return dup
-
-
-def _close(real: Callable[[int], None]) -> Callable[[int], None]:
-    def close(fd: int, /) -> None:
-        """Close a descriptor without its socket object."""
-        if fd < VIRTUAL_FD:
-            real(fd)
-        else:
-            _of(fd).close(fd)
-
-    return close
-
-
-def _sendfile(real: Callable[..., int]) -> Callable[..., int]:
-    def sendfile(
-        out_fd: int, in_fd: int, offset: int | None, count: int, *args: Any, **kwargs: Any
-    ) -> int:
-        """Into a virtual descriptor by reading and sending, as if it did not block."""
-        if out_fd < VIRTUAL_FD:
-            return real(out_fd, in_fd, offset, count, *args, **kwargs)
-        size = min(count, _SENDFILE)
-        data = os.read(in_fd, size) if offset is None else os.pread(in_fd, size, offset)
-        taken = _of(out_fd).open[out_fd].send(data, 0, None, [])
-        if taken is None:
-            raise fail(errno.EAGAIN)
-        if offset is None:
-            os.lseek(in_fd, taken - len(data), os.SEEK_CUR)
-        return taken
-
-    return sendfile
-
-
-def _of(fd: int) -> Descriptors:
-    """The descriptors of the current host's driver, ``fd`` among them (EBADF)."""
-    table = driver_of(require_host()).descriptors
-    if fd not in table.open:
-        raise fail(errno.EBADF)
-    return table
-
-
 def _new_event_loop(real: Callable[[], Any]) -> Callable[[], Any]:
     def new_event_loop() -> Any:
         """Of the world that the running program lives in, or genuine."""
@@ -209,27 +162,61 @@ def _wrap_socket(real: Callable[..., Any]) -> Callable[..., Any]:
     return wrap_socket
 
 
-def _other_loops() -> list[tuple[Any, str, Any]]:
-    """Event loops that would ask the kernel: uvloop's is asyncio's here, trio's is refused."""
-    found: list[tuple[Any, str, Any]] = []
-    uvloop, trio = sys.modules.get("uvloop"), sys.modules.get("trio")
-    if uvloop is not None:
+def _uvloop(uvloop: Any) -> list[tuple[Any, str, Any]]:
+    """It would ask the kernel: on a host its loop is asyncio's."""
 
-        def run(_host: Host, main: Any, *, debug: bool | None = None, **_: Any) -> Any:
-            return asyncio.run(main, debug=debug)
+    def run(_host: Host, main: Any, *, debug: bool | None = None, **_: Any) -> Any:
+        return asyncio.run(main, debug=debug)
 
-        found.append((uvloop, "run", _dispatch(uvloop.run, run)))
-        found.append((uvloop, "new_event_loop", _new_event_loop(uvloop.new_event_loop)))
-    if trio is not None:
+    return [
+        (uvloop, "run", _dispatch(uvloop.run, run)),
+        (uvloop, "new_event_loop", _new_event_loop(uvloop.new_event_loop)),
+    ]
 
-        def refuse(_host: Host, *_: Any, **__: Any) -> Any:
-            raise NotImplementedError(
-                "trio's event loop asks the kernel and does not run on capas; asyncio does, and"
-                " anyio with backend 'asyncio'"
-            )
 
-        found.append((trio, "run", _dispatch(trio.run, refuse)))
-    return found
+def _trio(trio: Any) -> list[tuple[Any, str, Any]]:
+    """It asks the kernel, and there is nothing to put in its place."""
+
+    def refuse(_host: Host, *_: Any, **__: Any) -> Any:
+        raise NotImplementedError(
+            "trio's event loop asks the kernel and does not run on capas; asyncio does, and"
+            " anyio with backend 'asyncio'"
+        )
+
+    return [(trio, "run", _dispatch(trio.run, refuse))]
+
+
+def _calls(module: Any, *names: str) -> list[tuple[Any, str, Any]]:
+    """System calls that take any descriptor, as far as this system has them."""
+    return [
+        (module, name, getattr(posix, name)(getattr(module, name)))
+        for name in names
+        if hasattr(module, name)
+    ]
+
+
+def _connections(module: Any) -> list[tuple[Any, str, Any]]:
+    """`multiprocessing.connection` keeps system calls as the defaults of arguments."""
+    if os.name != "posix":
+        return []
+    kept = (("_close", "close"), ("_send", "write"), ("_recv", "read"))
+    return [
+        (
+            getattr(module.Connection, method),
+            "__defaults__",
+            (getattr(posix, name)(getattr(os, name)),),
+        )
+        for method, name in kept
+    ]
+
+
+#: Stand-ins in modules that may be imported only later, while a world runs.
+_LATE: Final[dict[str, Callable[[Any], list[tuple[Any, str, Any]]]]] = {
+    "fcntl": lambda module: _calls(module, "fcntl", "ioctl"),
+    "multiprocessing.connection": _connections,
+    "trio": _trio,
+    "uvloop": _uvloop,
+}
 
 
 def _stand_ins() -> list[tuple[Any, str, Any]]:
@@ -250,8 +237,11 @@ def _stand_ins() -> list[tuple[Any, str, Any]]:
         (socket, "gethostname", _dispatch(socket.gethostname, lambda host: host.name)),
         (socket, "sethostname", _dispatch(socket.sethostname, _sethostname)),
         (socket, "socketpair", _socketpair(socket.socketpair)),
-        (socket, "dup", _dup(socket.dup)),
-        (socket, "close", _close(socket.close)),
+        (socket, "if_nameindex", _dispatch(socket.if_nameindex, interfaces)),
+        (socket, "if_nametoindex", _dispatch(socket.if_nametoindex, interface_index)),
+        (socket, "if_indextoname", _dispatch(socket.if_indextoname, interface_name)),
+        (socket, "dup", posix.dup(socket.dup)),
+        (socket, "close", posix.close(socket.close)),
         (select, "select", _dispatch(select.select, lambda host, *args: polling.select(*args))),
         (
             selectors.SelectSelector,
@@ -263,9 +253,8 @@ def _stand_ins() -> list[tuple[Any, str, Any]]:
         (asyncio.events, "new_event_loop", _new_event_loop(asyncio.new_event_loop)),
         (ssl.SSLContext, "wrap_socket", _wrap_socket(ssl.SSLContext.wrap_socket)),
     ]
-    found += _other_loops()
-    if hasattr(os, "sendfile"):
-        found.append((os, "sendfile", _sendfile(os.sendfile)))
+    found += _calls(os, "read", "write", "close", "sendfile", "get_blocking", "set_blocking")
+    found += _calls(os, "get_inheritable", "set_inheritable")
     for name, ours in (("poll", polling.Poll), ("epoll", polling.Epoll)):
         real = getattr(select, name, None)
         if real is None:
@@ -291,6 +280,7 @@ class _State:
 
     ``known``  modules looked through, by name
     ``taken``  (module or class, name, genuine, stand-in) found in them
+    ``late``   those of `_LATE` whose stand-ins are made
     """
 
     def __init__(self) -> None:
@@ -301,18 +291,42 @@ class _State:
         self.originals: dict[int, tuple[Any, Any]] = {}
         self.known: dict[str, ModuleType] = {}
         self.taken: list[tuple[Any, str, Any, Any]] = []
-
-
-_state: Final = _State()
+        self.late: dict[str, ModuleType] = {}
+        self.finder = Latecomers(_LATE, _imported)
 
 
 def _prepare() -> None:
-    """Make the stand-ins, once."""
-    _state.stand_ins = _stand_ins()
-    for owner, name, stand_in in _state.stand_ins:
+    """Make the stand-ins not made yet."""
+    if not _state.stand_ins:
+        _add(_stand_ins())
+    for name, make in _LATE.items():
+        module = sys.modules.get(name)
+        if module is not None and module is not _state.late.get(name):
+            _state.late[name] = module
+            _add(make(module))
+
+
+def _add(stand_ins: list[tuple[Any, str, Any]]) -> None:
+    _state.stand_ins += stand_ins
+    for owner, name, stand_in in stand_ins:
         if isinstance(owner, ModuleType):
             real = getattr(owner, name)
             _state.originals[id(real)] = real, stand_in
+
+
+def _imported(name: str) -> None:
+    """One of `_LATE` was imported while the others are in place."""
+    with _state.lock:
+        if _state.users:
+            before = len(_state.stand_ins)
+            _prepare()
+            _replace(_state.stand_ins[before:])
+
+
+def _replace(stand_ins: list[tuple[Any, str, Any]]) -> None:
+    for owner, name, stand_in in stand_ins:
+        _state.replaced.append((owner, name, _kept(owner, name)))
+        setattr(owner, name, stand_in)
 
 
 def _look_through_modules() -> None:
@@ -342,18 +356,19 @@ def _kept(owner: Any, name: str) -> Any:
     return vars(owner).get(name) if isinstance(owner, type) else getattr(owner, name, None)
 
 
+_state: Final = _State()
+
+
 def install() -> None:
     """Put the stand-ins in place."""
     with _state.lock:
         _state.users += 1
         if _state.users > 1:
             return
-        if not _state.stand_ins:
-            _prepare()
+        _prepare()
         _look_through_modules()
-        for owner, name, stand_in in _state.stand_ins:
-            _state.replaced.append((owner, name, _kept(owner, name)))
-            setattr(owner, name, stand_in)
+        _replace(_state.stand_ins)
+        sys.meta_path.insert(0, _state.finder)
         for owner, name, genuine, stand_in in _state.taken:
             if _kept(owner, name) is genuine:
                 _state.replaced.append((owner, name, genuine))
@@ -367,6 +382,7 @@ def uninstall() -> None:
             raise RuntimeError("not installed")
         _state.users -= 1
         if _state.users == 0:
+            sys.meta_path.remove(_state.finder)
             while _state.replaced:
                 owner, name, real = _state.replaced.pop()
                 setattr(owner, name, real)

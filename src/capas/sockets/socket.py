@@ -87,7 +87,7 @@ class Socket(Handle):
             done = description.connect(parsed)
         if done:
             return
-        if self._timeout == 0:
+        if self._never_waits():
             raise fail(errno.EINPROGRESS)
         deadline = self._deadline()
         if not self._driver.wait(description.endpoint, WRITE | ERROR | HANGUP, deadline):
@@ -118,11 +118,12 @@ class Socket(Handle):
 
     def get_inheritable(self) -> bool:
         """What `set_inheritable` said; virtual descriptors stay in this process all the same."""
-        return self._inheritable
+        return self._fd in self._driver.descriptors.inheritable
 
     def set_inheritable(self, inheritable: bool) -> None:
         """Only remembered: see `get_inheritable`."""
-        self._inheritable = bool(inheritable)
+        if self.description is not None:  # EBADF
+            self._driver.descriptors.mark(self._fd, inheritable)
 
     # -- sending ----------------------------------------------------------------------------------
 

@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What POSIX does with a descriptor, for virtual ones: read, write, close, dup, flags, sendfile.
+
+Each function here takes the genuine one and gives a stand-in that passes genuine descriptors on.
+Errors are those of the system call (EBADF, EINVAL).
+"""
+
+import errno
+import os
+import socket as std
+import sys
+from collections.abc import Callable
+from typing import Any, Final
+
+from capas.sockets import options
+from capas.sockets.arguments import writable
+from capas.sockets.current import require_host
+from capas.sockets.driver import VIRTUAL_FD, Descriptors, driver_of
+from capas.sockets.failure import fail
+from capas.sockets.socket import Socket
+
+_SENDFILE: Final = 1 << 16  # bytes read at once for `os.sendfile`
+_MOST: Final = 1 << 30  # bytes; more than any socket holds
+_FIONREAD: Final = 0x541B  # Linux 6.18, ioctls.h
+_FIONBIO: Final = 0x5421
+_F_DUPFD, _F_GETFD, _F_SETFD, _F_GETFL, _F_SETFL = 0, 1, 2, 3, 4  # POSIX, fcntl.h
+_FD_CLOEXEC: Final = 1
+_F_DUPFD_CLOEXEC: Final = 1030  # Linux 6.18, fcntl.h
+_RDWR: Final = os.O_RDWR
+_NONBLOCK: Final = int(getattr(os, "O_NONBLOCK", 0))
+
+
+def _of(fd: int) -> Descriptors:
+    """The descriptors of the current host's driver, ``fd`` among them (EBADF)."""
+    table = driver_of(require_host()).descriptors
+    if fd not in table.open:
+        raise fail(errno.EBADF)
+    return table
+
+
+def _number(fd: Any) -> int:
+    return fd if isinstance(fd, int) else int(fd.fileno())
+
+
+def _borrowed(fd: int, call: Callable[[Socket], Any]) -> Any:
+    """What ``call`` gives for a socket object of ``fd``, which stays open."""
+    _of(fd)
+    sock = Socket(fileno=fd)
+    try:
+        return call(sock)
+    finally:
+        sock.detach()
+
+
+def dup(real: Callable[[int], int]) -> Callable[[int], int]:
+    """``socket.dup``."""
+
+    def dup(fd: int, /) -> int:
+        """Another descriptor of the same socket."""
+        if fd < VIRTUAL_FD:
+            return real(fd)
+        return Socket.of(_of(fd).open[fd]).detach()
+
+    return dup
+
+
+def close(real: Callable[[int], None]) -> Callable[[int], None]:
+    """``socket.close`` and ``os.close``."""
+
+    def close(fd: int) -> None:
+        """Close a descriptor without its socket object."""
+        if fd < VIRTUAL_FD:
+            real(fd)
+        else:
+            _of(fd).close(fd)
+
+    return close
+
+
+def read(real: Callable[[int, int], bytes]) -> Callable[[int, int], bytes]:
+    """``os.read``."""
+
+    def read(fd: int, length: int, /) -> bytes:
+        """At most ``length`` bytes."""
+        if fd < VIRTUAL_FD:
+            return real(fd, length)
+        received: bytes = _borrowed(fd, lambda sock: sock.recv(length))
+        return received
+
+    return read
+
+
+def write(real: Callable[[int, Any], int]) -> Callable[[int, Any], int]:
+    """``os.write``."""
+
+    def write(fd: int, data: Any, /) -> int:
+        """The number of bytes taken."""
+        if fd < VIRTUAL_FD:
+            return real(fd, data)
+        taken: int = _borrowed(fd, lambda sock: sock.send(data))
+        return taken
+
+    return write
+
+
+def sendfile(real: Callable[..., int]) -> Callable[..., int]:
+    """``os.sendfile``."""
+
+    def sendfile(
+        out_fd: int, in_fd: int, offset: int | None, count: int, *args: Any, **kwargs: Any
+    ) -> int:
+        """Into a virtual descriptor by reading and sending, as if it did not block."""
+        if out_fd < VIRTUAL_FD:
+            return real(out_fd, in_fd, offset, count, *args, **kwargs)
+        size = min(count, _SENDFILE)
+        data = os.read(in_fd, size) if offset is None else os.pread(in_fd, size, offset)
+        taken = _of(out_fd).open[out_fd].send(data, 0, None, [])
+        if taken is None:
+            raise fail(errno.EAGAIN)
+        if offset is None:
+            os.lseek(in_fd, taken - len(data), os.SEEK_CUR)
+        return taken
+
+    return sendfile
+
+
+def get_inheritable(real: Callable[[int], bool]) -> Callable[[int], bool]:
+    """``os.get_inheritable``."""
+    return lambda fd, /: real(fd) if fd < VIRTUAL_FD else fd in _of(fd).inheritable
+
+
+def set_inheritable(real: Callable[[int, bool], None]) -> Callable[[int, bool], None]:
+    """``os.set_inheritable``."""
+
+    def set_inheritable(fd: int, inheritable: bool, /) -> None:
+        """Only remembered: virtual descriptors stay in this process."""
+        if fd < VIRTUAL_FD:
+            real(fd, inheritable)
+        else:
+            _of(fd).mark(fd, inheritable)
+
+    return set_inheritable
+
+
+def get_blocking(real: Callable[[int], bool]) -> Callable[[int], bool]:
+    """``os.get_blocking``."""
+    return lambda fd, /: real(fd) if fd < VIRTUAL_FD else not _of(fd).open[fd].nonblocking
+
+
+def set_blocking(real: Callable[[int, bool], None]) -> Callable[[int, bool], None]:
+    """``os.set_blocking``."""
+
+    def set_blocking(fd: int, blocking: bool, /) -> None:
+        """O_NONBLOCK off or on."""
+        if fd < VIRTUAL_FD:
+            real(fd, blocking)
+        else:
+            _of(fd).open[fd].nonblocking = not blocking
+
+    return set_blocking
+
+
+def fcntl(real: Callable[..., Any]) -> Callable[..., Any]:
+    """``fcntl.fcntl``: flags of the descriptor and of the socket, and duplicates."""
+
+    def fcntl(fd: Any, cmd: int, arg: Any = 0, /) -> Any:
+        """As POSIX says; EINVAL for other commands."""
+        number = _number(fd)
+        if number < VIRTUAL_FD:
+            return real(fd, cmd, arg)
+        table = _of(number)
+        description = table.open[number]
+        if cmd == _F_GETFD:
+            return 0 if number in table.inheritable else _FD_CLOEXEC
+        if cmd == _F_SETFD:
+            table.mark(number, not arg & _FD_CLOEXEC)
+        elif cmd == _F_GETFL:
+            return _RDWR | (_NONBLOCK if description.nonblocking else 0)
+        elif cmd == _F_SETFL:
+            description.nonblocking = bool(arg & _NONBLOCK)
+        elif cmd in (_F_DUPFD, _F_DUPFD_CLOEXEC):
+            copy = table.add(description)
+            table.mark(copy, cmd == _F_DUPFD)
+            return copy
+        else:
+            raise fail(errno.EINVAL)
+        return 0
+
+    return fcntl
+
+
+def ioctl(real: Callable[..., Any]) -> Callable[..., Any]:
+    """``fcntl.ioctl``: FIONREAD and FIONBIO."""
+
+    def ioctl(fd: Any, request: int, arg: Any = 0, mutate_flag: bool = True, /) -> Any:
+        """As in Linux; EINVAL for other requests."""
+        number = _number(fd)
+        if number < VIRTUAL_FD:
+            return real(fd, request, arg, mutate_flag)
+        description = _of(number).open[number]
+        if request == _FIONBIO:
+            description.nonblocking = bool(options.as_int(arg))
+            return 0
+        if request != _FIONREAD or isinstance(arg, int):
+            raise fail(errno.EINVAL)
+        unread = description.receive(_MOST, std.MSG_PEEK)
+        size = (0 if unread is None else len(unread.data)).to_bytes(4, sys.byteorder)
+        if isinstance(arg, bytes) or not mutate_flag:
+            return size + bytes(arg)[4:]
+        writable(arg, "ioctl() argument 3")[:4] = size
+        return 0
+
+    return ioctl
