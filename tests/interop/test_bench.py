@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from capas.bench.report import Report, Row
+
 
 def bench(*words: str, ok: bool = True) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
@@ -80,3 +82,16 @@ def test_compiled_wants_a_python_that_is() -> None:
 def test_a_row_nobody_knows(words: list[str]) -> None:
     done = bench(*words, "--only", "nothing", ok=False)
     assert "nothing" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_report_of_another_python_is_read_as_it_was() -> None:
+    rows = [
+        Row("bulk", "Gbit/s", [2e9, 3e9], {"kernel": [4e9], "rival": []}, "bulk_in", 8e-9),
+        Row("S1", "s", [1.5], more=False),
+    ]
+    one = Report("tap", "over TUN", "kernel", rows, ["a note"])
+    found = Report.read(json.loads(json.dumps(one.json())))
+    assert found.title.startswith("over TUN: CPython ") and found.name.startswith("tap-3.")
+    assert found.markdown().splitlines()[1:] == one.markdown().splitlines()[1:]
+    assert found.json()["ratios"] == pytest.approx({"bulk_in": 0.625})
+    assert not found.rows[1].more

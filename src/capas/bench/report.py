@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 from rich.table import Table
 
@@ -69,6 +69,7 @@ class Report:
         return {
             "ok": True,
             "benchmark": self.name,
+            "title": self.title,
             "machine": machine(),
             "date": time.strftime("%Y-%m-%d", time.gmtime()),
             "against": self.against,
@@ -102,6 +103,23 @@ class Report:
             "notes": self.notes,
             **self.facts,
         }
+
+    @classmethod
+    def read(cls, found: dict[str, Any]) -> Self:
+        """The report that wrote ``found`` by `json`, its samples scaled; another Python's, too."""
+        python = found["machine"]["python"]
+        report = cls(
+            f"{found['benchmark']}-{python.rpartition(' ')[2]}",
+            f"{found['title']}: {python}",
+            found["against"],
+            notes=found["notes"],
+        )
+        for row in found["rows"]:
+            samples = dict(found["samples"][row["key"] or row["name"]])
+            unit, ours = samples.pop("unit"), samples.pop("capas")
+            more = row["more_is_better"]
+            report.rows.append(Row(row["name"], unit, ours, samples, row["key"], more=more))
+        return report
 
     def table(self) -> Table:
         """For people."""

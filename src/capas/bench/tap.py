@@ -9,8 +9,11 @@ frames of 1,500 bytes on both.  Impaired: the load generator sits behind a bad c
 """
 
 import contextlib
+import json
 import os
+import shlex
 import statistics
+import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -21,6 +24,7 @@ from capas.bench.probe import installed
 from capas.bench.pytcp import PYTCP
 from capas.bench.report import Report, Row, interleaved
 from capas.bench.server import CAPAS, KERNEL
+from capas.errors import CapasError
 
 _GBIT: Final = 8e-9
 _IMPAIRED: Final = 12  # times as long as other samples: a loss is rare
@@ -121,6 +125,20 @@ def measure(
                     session.row(what, lab.sample, both if comparable else {"capas": CAPAS})
     _notes(report, pinned)
     return report
+
+
+def measure_by(python: str, runs: int, quick: bool) -> Report:
+    """All rows as ``python`` measures them, with its own capas: another version, say.
+
+    Raises CapasError if it cannot.
+    """
+    words = [python, "-m", "capas", "bench", "tap", "--json", "--runs", str(runs)]
+    done = subprocess.run(
+        [*words, *(["--quick"] if quick else [])], stdout=subprocess.PIPE, check=False
+    )
+    if done.returncode:
+        raise CapasError(f"{shlex.join(words)} failed; a Python with capas[tools] is wanted")
+    return Report.read(json.loads(done.stdout))
 
 
 def _notes(report: Report, pinned: bool) -> None:

@@ -169,6 +169,7 @@ def compiled(
 @command.command(name="all")
 @click.argument("directory", type=click.Path(file_okay=False))
 @click.option("--compiled", metavar="PYTHON", help="A Python that has capas compiled.")
+@click.option("--also", metavar="PYTHON", help="Measure by this one over TUN, too.")
 @_ns3
 @_common
 def everything(
@@ -179,6 +180,7 @@ def everything(
     svg: str | None,
     ns3: str | None,
     compiled: str | None,
+    also: str | None,
 ) -> int:
     """All of them; writes performance.md and its plots into DIRECTORY."""
     from capas.bench import compiled as both
@@ -197,6 +199,8 @@ def everything(
         ]
     if compiled is not None:
         reports.append(both.measure(compiled, few, seconds, quick, frozenset(), tell))
+    if also is not None:
+        reports.insert(0, tap.measure_by(also, few, quick))
     # Last, for it changes namespace; first to be read.
     reports.insert(0, tap.measure(few, seconds, False, frozenset(), tell))
     document(Path(directory), reports, where.measure(seconds, tell))
