@@ -6,6 +6,7 @@ clock and hands ``now`` down as an argument.
 """
 
 from abc import ABC, abstractmethod
+from bisect import bisect_left
 from heapq import heappop, heappush
 from typing import Final, final
 
@@ -18,6 +19,9 @@ SECOND: Final = 1_000_000_000
 
 #: "No deadline".  The largest small int of mypyc: no Optional, no None test.
 NEVER: Final = (1 << 62) - 1
+
+_MANY: Final = 512  # entries of a heap from which on what is not due soon is kept apart
+_SOON: Final = 50 * MS
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -69,13 +73,19 @@ class Scheduler:
     Moving a timer later costs one attribute write: its stale entry is pushed again when it comes
     up.  Only an earlier deadline costs a heap push.
 
+    In a large world nearly all entries are timeouts that never come true: `run` keeps what is due
+    from a `_horizon` on in a heap of its own, so that frames come and go by one of some dozens that
+    stays in the processor's cache.
+
     ``interrupted``  somebody has to do something before time goes on; ends `run`
     """
 
-    __slots__ = ("_heap", "_seq", "interrupted")
+    __slots__ = ("_far", "_heap", "_horizon", "_seq", "interrupted")
 
     def __init__(self) -> None:
         self._heap: list[tuple[int, int, Timer]] = []
+        self._far: list[tuple[int, int, Timer]] | None = None  # due at the horizon or later
+        self._horizon: int = NEVER
         self._seq: int = 0
         self.interrupted: bool = False
 
@@ -85,7 +95,11 @@ class Scheduler:
         if when < timer.queued:
             timer.queued = when
             self._seq += 1
-            heappush(self._heap, (when, self._seq, timer))
+            entry = (when, self._seq, timer)
+            if when < self._horizon:
+                heappush(self._heap, entry)
+            elif self._far is not None:
+                heappush(self._far, entry)
 
     def cancel(self, timer: Timer) -> None:
         """Disarm; the heap entry dies when it comes up."""
@@ -94,7 +108,7 @@ class Scheduler:
     def next_deadline(self) -> int:
         """When `run_due` should be called next; NEVER if nothing is armed."""
         heap = self._heap
-        while heap:
+        while heap or (self._far and self._approach()):
             when, _, timer = heap[0]
             if timer.queued == when:
                 deadline = timer.deadline
@@ -112,7 +126,11 @@ class Scheduler:
         """Fire all timers whose deadline is <= ``now``, in order; return how many fired."""
         fired = 0
         heap = self._heap
-        while heap and heap[0][0] <= now and self.next_deadline() <= now:
+        while (
+            (heap or (self._far and self._approach()))
+            and heap[0][0] <= now
+            and self.next_deadline() <= now
+        ):
             timer = heappop(heap)[2]
             timer.deadline = timer.queued = NEVER
             timer.fire(now)
@@ -129,8 +147,10 @@ class Scheduler:
         # The loop of every simulation: what `next_deadline` and `run_due` do, in a third of the
         # time that calling them takes.
         heap = self._heap
+        if len(heap) > _MANY and self._far is None:
+            self._part()
         for seen in range(most):
-            if not heap or heap[0][0] > limit:
+            if not (heap or (self._far and self._approach())) or heap[0][0] > limit:
                 return seen
             when, _, timer = heappop(heap)
             if timer.queued != when:
@@ -148,3 +168,28 @@ class Scheduler:
                 self.run_due(clock.time)
                 return seen + 1
         return most
+
+    def _part(self) -> None:
+        """Keep what is not due soon apart."""
+        heap = self._heap
+        horizon = self._horizon = heap[0][0] + _SOON
+        heap.sort()  # a sorted list is a heap
+        near = bisect_left(heap, horizon, key=_time)
+        self._far = heap[near:]
+        del heap[near:]
+
+    def _approach(self) -> bool:
+        """Nothing is due before the horizon: move it on; True."""
+        heap, far = self._heap, self._far
+        assert far
+        horizon = self._horizon = far[0][0] + _SOON
+        while far and far[0][0] < horizon:
+            heap.append(heappop(far))  # in order, so it stays a heap
+        if not far:
+            self._far = None
+            self._horizon = NEVER
+        return True
+
+
+def _time(entry: tuple[int, int, Timer]) -> int:
+    return entry[0]
