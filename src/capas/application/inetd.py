@@ -43,7 +43,6 @@ PATTERN: Final = b"".join(chargen_line(n) for n in range(_COUNT))
 
 #: What one write of chargen takes: some super-frames, a whole number of patterns.
 _BLOCK: Final = PATTERN * 72
-_BLOCKS: Final = 4  # writes per turn of the loop
 
 #: Where discard lets everything go; as much as may arrive in one turn.
 _DISCARDED: Final = memoryview(bytearray(2 << 20))
@@ -121,12 +120,9 @@ class _ChargenStream(_Stream):
         asyncio.get_running_loop().call_soon(self._more)
 
     def _more(self) -> None:
-        # So much per turn of the loop, so that one fast reader does not starve the others.
-        for _ in range(_BLOCKS):
-            if not self._open or self._paused or self.transport.is_closing():
-                return
+        # Not more than the connection holds: a fast reader does not starve the others.
+        while self._open and not self._paused and not self.transport.is_closing():
             self.transport.write(_BLOCK)
-        asyncio.get_running_loop().call_soon(self._more)
 
     def pause_writing(self) -> None:
         self._paused = True

@@ -140,45 +140,53 @@ def cut(frame: Frame, l3: int, most: int) -> list[Frame]:
     """The super-frames, IP packets of up to ``most`` bytes, of a train that is to be sent."""
     if len(frame) - l3 <= most:
         return [frame]
-    return [part(frame, *made) for made in super_frames(frame, l3, most)]
+    return [part(frame, pieces, n) for pieces, n in super_frames(frame, l3, most)]
 
 
-def part(frame: Frame, octets: Buffer, pieces: list[Buffer], n: int) -> Frame:
+def part(frame: Frame, pieces: list[Buffer], n: int) -> Frame:
     """A super-frame of the train ``frame``, as `super_frames` gives it."""
     kind, size = (frame.gso_type, frame.gso_size) if n > frame.gso_size else (0, 0)
-    data = bytes(octets)
-    return Frame(data, frame.time, CSUM_PARTIAL, frame.csum_start, 16, kind, size, 0, tuple(pieces))
+    data, body = bytes(pieces[1]), tuple(pieces[2:])
+    return Frame(data, frame.time, CSUM_PARTIAL, frame.csum_start, 16, kind, size, 0, body)
 
 
-def super_frames(frame: Frame, l3: int, most: int) -> Iterator[tuple[bytearray, list[Buffer], int]]:
-    """As `cut`: headers, payload, bytes of it; the headers of the next are written over them."""
+def super_frames(
+    frame: Frame, l3: int, most: int, before: bytes = b""
+) -> Iterator[tuple[list[Buffer], int]]:
+    """As `cut`, each as what to write: ``before``, headers, payload; and bytes of payload.
+
+    The headers of the next are written over them.  One as long as the one before, as nearly all
+    are, differs from it in the sequence number alone, and is given that without a call.
+    """
     start = len(frame.data)
-    end = len(frame)
-    gso = frame.gso_size
-    size = (most - (start - l3)) // gso * gso
-    header = _Header(frame, l3, frame.csum_start, start, end, size)
-    octets = header.octets
-    pieces: list[Buffer] = []
-    have = 0  # bytes in `pieces`
-    left = end - start  # bytes not yet in a frame
+    left = len(frame) - start  # bytes not yet in a super-frame
+    size = (most - (start - l3)) // frame.gso_size * frame.gso_size
+    header = _Header(frame, l3, frame.csum_start, start, start + left, size)
+    octets, at_seq, pack_into = header.octets, header.l4 + 4, _I.pack_into
+    seq, again = header.seq, -1
+    pieces: list[Buffer] = [before, octets]
+    have = 0  # bytes of payload in `pieces`
     for piece in frame.body:
         view = memoryview(piece)
-        at = 0
         length = len(view)
+        at = 0
         while at < length:
-            take = min(length - at, size - have)
-            pieces.append(view[at : at + take])
-            at += take
-            have += take
+            stop = at + size - have
+            pieces.append(view[at:stop])
+            have += (stop if stop < length else length) - at
+            at = stop
             if have < size and have < left:
-                continue
-            if have == header.again and have < left:
-                header.stamp_again(have)
-            else:
-                header.stamp(have, have == left)
-            yield octets, pieces, have
-            pieces = []
+                break
             left -= have
+            if have == again and left:
+                pack_into(octets, at_seq, seq)
+            else:
+                header.seq = seq
+                header.stamp(have, not left)
+                again = -1 if header.count else header.again
+            seq = (seq + have) & _M32
+            yield pieces, have
+            pieces = [before, octets]
             have = 0
 
 
@@ -189,16 +197,17 @@ class _Header:
     ``octets``  the headers; ``field``: where the checksum is; ``each``: payload of a wire segment
     ``sum``     of the transport header, its checksum field taken as zero
     ``again``   payload of the part before, if `stamp_again` will do for one as long; else -1
+    ``count``   identifications the part before took, 0 if they are not counted
     """
 
     __slots__ = (
         "_atomic",
         "_check",
         "_constant",
-        "_count",
         "_fixed",
         "_ip_fixed",
         "again",
+        "count",
         "each",
         "field",
         "flags",
@@ -230,7 +239,7 @@ class _Header:
         else:
             self.pseudo = _pseudo(data, l3, l4, l4)
         self.ident: int = 0
-        self._atomic: bool = False
+        self._atomic: bool = True
         self.ip_sum: int = 0
         self.seq: int = 0
         self.flags: int = 0
@@ -251,10 +260,9 @@ class _Header:
         else:
             _H.pack_into(self.octets, l4 + 4, 0)
         self._constant: int = ones_sum(self.octets[l4:])
-        # Of the part before: how many identifications it took, what goes into its sums besides
-        # numbers, the sum of its pseudo-header.
         self.again: int = -1
-        self._count: int = 0
+        self.count: int = 0
+        # Of the part before: what goes into its sums besides numbers, the sum of its pseudo-header.
         self._ip_fixed: int = 0
         self._fixed: int = 0
         self._check: int = 0
@@ -263,7 +271,7 @@ class _Header:
         """Make them those of the next ``n`` bytes; the sum of the pseudo-header, also put in."""
         octets, l3, l4 = self.octets, self.l3, self.l4
         start = len(octets)
-        self._count = 0 if self._atomic else -(-n // self.each)
+        self.count = 0 if self._atomic else -(-n // self.each)
         if self.is_v4:
             total = start - l3 + n
             ident = self.ident
@@ -271,7 +279,7 @@ class _Header:
             self._ip_fixed = self.ip_sum + total
             check = ((self._ip_fixed + ident) % 65535 or 0xFFFF) ^ 0xFFFF
             _H.pack_into(octets, l3 + 10, check)
-            self.ident = (ident + self._count) & 0xFFFF
+            self.ident = (ident + self.count) & 0xFFFF
         else:
             _H.pack_into(octets, l3 + 4, start - l3 - 40 + n)
         length = start - l4 + n
@@ -296,12 +304,12 @@ class _Header:
     def stamp_again(self, n: int) -> int:
         """`stamp` after a part as long (``again``), not for the last: only numbers change."""
         octets = self.octets
-        if self.is_v4:
+        if self.count:
             at, ident = self.l3 + 4, self.ident
             _H.pack_into(octets, at, ident)
             check = ((self._ip_fixed + ident) % 65535 or 0xFFFF) ^ 0xFFFF
             _H.pack_into(octets, at + 6, check)
-            self.ident = (ident + self._count) & 0xFFFF
+            self.ident = (ident + self.count) & 0xFFFF
         seq = self.seq
         _I.pack_into(octets, self.l4 + 4, seq)
         self.sum = self._fixed + seq

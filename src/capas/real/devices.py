@@ -58,7 +58,8 @@ TUN_F_TSO_ECN: Final = 0x08
 TUN_F_USO4: Final = 0x20
 TUN_F_USO6: Final = 0x40
 
-_TRAIN: Final = 1 << 20  # bytes TCP sends at once: sixteen super-frames under one decision
+#: Bytes TCP sends at once: a whole send buffer (tcp_wmem[2]) under one decision.
+_TRAIN: Final = (4 << 20) + GSO_MAX_BYTES
 #: Frames that may wait for us without super-frames: a whole receive window (tcp_rmem[2]).  The
 #: kernel's 500 overflow silently when its TCP trusts the window.
 _QUEUE: Final = 4500
@@ -171,21 +172,21 @@ class TunTap(Device):
         most = self.caps.gso_max
         if len(frame) - l3 <= most:
             return (1, []) if self.transmit(frame) else (0, [frame])
-        fd, gso, whole, writev = self._fd, frame.gso_size, self._vnet_header(frame), os.writev
+        fd, gso, writev = self._fd, frame.gso_size, os.writev
         sent = 0
         waiting: list[Frame] = []
-        for octets, pieces, n in super_frames(frame, l3, most):
+        for pieces, n in super_frames(frame, l3, most, self._vnet_header(frame)):
             if n <= gso or waiting:
-                last = part(frame, octets, pieces, n)
+                last = part(frame, pieces, n)
                 if waiting or not self.transmit(last):
                     waiting.append(last)
                     continue
             else:
                 try:
-                    writev(fd, (whole, octets, *pieces))
+                    writev(fd, pieces)
                 except BlockingIOError:
                     self.busy = True
-                    waiting.append(part(frame, octets, pieces, n))
+                    waiting.append(part(frame, pieces, n))
                     continue
                 except OSError as error:
                     self._refused(error)
