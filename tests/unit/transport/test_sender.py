@@ -45,6 +45,26 @@ def test_a_mutable_buffer_is_copied() -> None:
     assert joined(tx, 101, 10_000) == b"x" * 10_000
 
 
+def test_a_view_of_bytes_is_held_by_reference_and_may_be_released() -> None:
+    tx = sender()
+    data = bytes(range(256)) * 100
+    with memoryview(data)[100:] as view:
+        tx.append(view)
+    (piece,) = tx.pieces(tx.base, 20_000)
+    assert isinstance(piece, memoryview)
+    assert piece.obj is data
+    assert piece == data[100:20_100]
+
+
+@pytest.mark.parametrize(
+    "view", [memoryview(bytearray(20_000)).toreadonly(), memoryview(bytes(40_000))[::2]]
+)
+def test_a_view_that_may_change_or_has_gaps_is_copied(view: memoryview) -> None:
+    tx = sender()
+    tx.append(view)
+    assert tx.pieces(tx.base, 20_000) == (bytes(20_000),)
+
+
 def test_release_in_the_middle_of_a_chunk() -> None:
     tx = sender()
     tx.append(b"x" * 9000 + b"y" * 1000)

@@ -4,8 +4,9 @@
 All sequence variables of a connection are *unwrapped*: the ISS plus the octets since, growing
 without bound, so that ``<`` means what it says; ``& M32`` happens at the wire only.
 
-The buffer is a list of chunks.  Large writes are held by reference, small ones gathered, so a
-super-frame is a handful of pieces that are joined once, at the interface.
+The buffer is a list of chunks.  Large writes are held by reference, views of bytes too (the rest of
+a write that found no room), small ones gathered, so a super-frame is a handful of pieces that are
+joined once, at the interface.
 """
 
 from bisect import bisect_right
@@ -18,8 +19,15 @@ _SEAL: Final = 65_536  # gathered bytes become a chunk at this size
 _COMPACT: Final = 64  # released chunks before the lists are cut
 
 #: The queue of a connection that never sent; nobody adds to it.
-_NO_CHUNKS: Final[list[bytes]] = []
+_NO_CHUNKS: Final[list[bytes | memoryview]] = []
 _NO_STARTS: Final[list[int]] = []
+
+
+def _kept(data: Buffer) -> bytes | memoryview:
+    """``data``, or a copy if it may change or be released."""
+    if isinstance(data, memoryview) and isinstance(data.obj, bytes) and data.c_contiguous:
+        return data[:]
+    return bytes(data)
 
 
 @final
@@ -88,7 +96,7 @@ class Sender:
         self.eor: list[int] = []
         self.limit: int = limit
         self.auto_max: int = auto_max  # 0: the user fixed the buffer
-        self._chunks: list[bytes] = _NO_CHUNKS
+        self._chunks: list[bytes | memoryview] = _NO_CHUNKS
         self._starts: list[int] = _NO_STARTS
         self._head: int = 0
         self._tail: bytearray | None = None
@@ -123,11 +131,11 @@ class Sender:
         elif n:
             if self._tail is not None:
                 self._seal()
-            self._push(bytes(data))
+            self._push(_kept(data))
         self.queue_end += n
         return n
 
-    def _push(self, chunk: bytes) -> None:
+    def _push(self, chunk: bytes | memoryview) -> None:
         if self._starts is _NO_STARTS:
             self._starts = []
             self._chunks = []
@@ -148,9 +156,9 @@ class Sender:
             tail = self._tail
             if tail is not None and n == len(tail) and seq == self._sealed_end:
                 self._tail = None  # as `_seal`: one small write, sent at once
-                chunk = bytes(tail)
-                self._push(chunk)
-                return (chunk,)
+                whole = bytes(tail)
+                self._push(whole)
+                return (whole,)
             self._seal()
         starts, chunks = self._starts, self._chunks
         i = bisect_right(starts, seq, self._head) - 1
