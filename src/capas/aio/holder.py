@@ -8,17 +8,22 @@ programs do, and it costs as much as the connection's exchange of a byte.
 import contextlib
 import warnings
 from asyncio import transports, trsock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from capas.host.host import Host
 from capas.sockets.addresses import form
 from capas.sockets.socket import Socket
 from capas.sockets.stream import StreamDescription
 from capas.transport.endpoint import Endpoint
+from capas.transport.tcp.closing import close
 from capas.transport.tcp.connection import TcpConnection
 
 if TYPE_CHECKING:
     from capas.aio.loop import CapasEventLoop
+
+
+HIGH_WATER: Final = 64 * 1024  # bytes: asyncio's limits of a write buffer
+LOW_WATER: Final = 16 * 1024
 
 
 class ConnectionHolder(transports._FlowControlMixin):
@@ -40,7 +45,12 @@ class ConnectionHolder(transports._FlowControlMixin):
         sock: Socket | None,
         extra: dict[str, Any] | None,
     ) -> None:
-        super().__init__(extra, loop)
+        # As `_FlowControlMixin` and its base do, in three calls, with asyncio's limits.
+        self._extra = {} if extra is None else extra
+        self._loop = loop
+        self._protocol_paused: bool = False
+        self._high_water: int = HIGH_WATER
+        self._low_water: int = LOW_WATER
         self._driver = loop.driver
         self._host: Host = host
         self._connection: TcpConnection = connection
@@ -53,12 +63,8 @@ class ConnectionHolder(transports._FlowControlMixin):
         """The driver says the endpoint gained readiness."""
         raise NotImplementedError
 
-    def _watch(self) -> None:
-        """Be told of readiness: by the endpoint, or by way of the socket's description."""
-        sock = self._sock
-        if sock is None:
-            self._endpoint.watcher = self
-            return
+    def _watch(self, sock: Socket) -> None:
+        """Be told of readiness by way of the socket's description."""
         self._own(sock)
         self._extra["sockname"] = sock.getsockname()
         with contextlib.suppress(OSError):
@@ -77,10 +83,12 @@ class ConnectionHolder(transports._FlowControlMixin):
             sock.close()
 
     def _close_connection(self) -> None:
-        driver = self._driver
+        driver, connection = self._driver, self._connection
+        dirty = connection.dirty
         with driver.lock:
-            self._connection.close(driver.now())
-        driver.kick(self._host)
+            close(connection, driver.now())
+        if not dirty:  # else somebody has kicked already
+            driver.kick(self._host)
 
     def __del__(self, _warn: Any = warnings.warn) -> None:
         if not getattr(self, "_ended", True):

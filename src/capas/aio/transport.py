@@ -24,7 +24,7 @@ from capas.sockets.socket import Socket
 from capas.sockets.stream import StreamDescription
 from capas.transport.endpoint import Endpoint
 from capas.transport.tcp.connection import TcpConnection
-from capas.transport.tcp.user import receive_into
+from capas.transport.tcp.user import receive, receive_into, send
 
 if TYPE_CHECKING:
     from capas.aio.loop import CapasEventLoop
@@ -72,10 +72,14 @@ class StreamTransport(ConnectionHolder):
         self._error: BaseException | None = None  # why, for connection_lost
         self._buffer: deque[bytes | memoryview] = deque()
         self._buffered: int = 0
-        self.set_protocol(protocol)
+        self._protocol: Any = protocol
+        self._buffered_protocol: bool = isinstance(protocol, asyncio.BufferedProtocol)
         if server is not None:
             server._attach(self) if _SERVERS_NAME_CLIENTS else server._attach()
-        self._watch()
+        if sock is None:
+            self._endpoint.watcher = self
+        else:
+            self._watch(sock)
         if listening is None:
             self._loop._ready.append(self._handle)
 
@@ -86,14 +90,14 @@ class StreamTransport(ConnectionHolder):
     # -- what happens -----------------------------------------------------------------------------
 
     def endpoint_ready(self, endpoint: Endpoint) -> None:
-        """The driver says the endpoint gained readiness; maybe in another thread."""
-        if not self._queued:
-            self._look()
+        """Have the handle called, if there is something to do (level-triggered, as a selector).
 
-    def _look(self) -> None:
-        """Be called, if there is something to do (level-triggered, as a selector)."""
-        ready = self._endpoint.readiness
-        if (self._reading and ready & READABLE) or (self._buffered and ready & WRITABLE):
+        The driver says that the endpoint gained readiness, maybe in another thread.
+        """
+        ready = endpoint.readiness
+        if not self._queued and (
+            (self._reading and ready & READABLE) or (self._buffered and ready & WRITABLE)
+        ):
             self._queued = True
             self._loop._ready.append(self._handle)
 
@@ -121,8 +125,9 @@ class StreamTransport(ConnectionHolder):
                     self._send_buffered()
         finally:
             self._queued = False
-            if not self._lost:
-                self._look()
+            ready = self._endpoint.readiness
+            if not self._lost and (ready & READABLE or self._buffered):
+                self.endpoint_ready(self._endpoint)
 
     def _begin(self) -> None:
         self._begun = True
@@ -150,7 +155,7 @@ class StreamTransport(ConnectionHolder):
                 if pull and not driver.pull(self._host, connection, room):
                     return 0
                 if room is None:
-                    data = connection.receive(_READ_SIZE, driver.now())
+                    data = receive(connection, _READ_SIZE, driver.now(), False)
                     got = None if data is None else len(data)
                 else:
                     got = receive_into(connection, room, driver.now())
@@ -206,7 +211,7 @@ class StreamTransport(ConnectionHolder):
         driver, connection = self._driver, self._connection
         dirty = connection.dirty
         with driver.lock:
-            taken = connection.send(data, driver.now())
+            taken = send(connection, data, False, False)
         if taken and not dirty:
             driver.kick(self._host)
         return taken
@@ -274,13 +279,12 @@ class StreamTransport(ConnectionHolder):
         if self._paused and not self._closing:
             self._paused = False
             self._set_reading()
-            if not self._queued:
-                self._look()
+            self.endpoint_ready(self._endpoint)
 
     def set_protocol(self, protocol: Any) -> None:
         """Somebody else is told from now on."""
-        self._protocol: Any = protocol
-        self._buffered_protocol: bool = isinstance(protocol, asyncio.BufferedProtocol)
+        self._protocol = protocol
+        self._buffered_protocol = isinstance(protocol, asyncio.BufferedProtocol)
 
     def get_protocol(self) -> Any:
         """Who is told."""

@@ -38,7 +38,10 @@ class WindowedMax:
     def update(self, now: int, value: int) -> int:
         """Add a sample; return the new estimate."""
         if not self._valid or value >= self.value or now - self._t2 > self.window:
-            return self.reset(now, value)
+            self._valid = True  # as `reset`
+            self.value = self._v1 = self._v2 = value
+            self._t0 = self._t1 = self._t2 = now
+            return value
         if value >= self._v1:
             self._v1 = self._v2 = value
             self._t1 = self._t2 = now

@@ -82,6 +82,7 @@ class RealDriver(Driver):
         settle_allocator()
         collect_seldom()
         self.clock: Clock = clock if clock is not None else MonotonicClock()
+        self.now = self.clock.now  # type: ignore[method-assign]  # without a call between
         self._mutex = threading.RLock()
         self.lock = self._mutex
         self.scheduler: Scheduler = Scheduler()

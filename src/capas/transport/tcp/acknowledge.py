@@ -84,7 +84,8 @@ def _window_only(c: "TcpConnection", seg: Segment, now: int) -> None:
     tx, life = c.tx, c.life
     life.probes = 0
     tx.update_window(seg.seq, tx.snd_una, seg.wnd << tx.snd_wscale)
-    c.timers.all_acknowledged(tx.snd_wnd > 0)
+    if c.timers.deadline != NEVER:
+        c.timers.all_acknowledged(tx.snd_wnd > 0)
     _go_on(c, now)
 
 

@@ -44,9 +44,10 @@ def segment_arrives(c: "TcpConnection", seg: Segment, now: int) -> None:
     if state == CLOSED:
         return
     rx, tx = c.rx, c.tx
-    nxt = rx.rcv_nxt
+    nxt, una = rx.rcv_nxt, tx.snd_una
     seg.seq = nxt if seg.seq == nxt & M32 else nxt + diff(seg.seq, nxt & M32)
-    seg.ack = tx.snd_una + diff(seg.ack, tx.snd_una & M32)
+    ahead = (seg.ack - una) & M32
+    seg.ack = una + ahead if ahead < 0x80000000 else una + diff(seg.ack, una & M32)
     if rx.eager and not freebsd.arrives(c, seg, now):
         return
     # A step that the segment gives no work to is not called.
@@ -244,10 +245,12 @@ def fifth_check_ack(c: "TcpConnection", seg: Segment, now: int) -> bool:
     elif c.state == LAST_ACK and ack == tx.snd_nxt > tx.queue_end and not seg.sack:
         # The last of all: what else it teaches would be forgotten at once.
         tx.snd_una = ack
-        c.path_works(now)
+        if now - c.life.confirmed >= SECOND:
+            c.path_works(now)
         closing.done(c, now)
         return False
-    _remember_timestamp(c, seg, now)
+    if c.neg.ts_ok:
+        _remember_timestamp(c, seg, now)
     acknowledged(c, seg, now)
     return c.state < FIN_WAIT_1 or _closing_states(c, now)
 

@@ -94,12 +94,18 @@ def done(c: "TcpConnection", now: int) -> None:
     c.set_state(CLOSED, now)
     c.timers.give_up()
     c.tx.drop()
-    if c.life.orphan:
+    life = c.life
+    if life.orphan and (c.rx.buffered or c.rx.ooo is not None):
         c.rx.discard()
-    c.env.memory.charge(-c.life.charged)
-    c.life.charged = 0
+    if life.charged:
+        c.env.memory.charge(-life.charged)
+        life.charged = 0
     c.env.gone(c, now)
-    c.endpoint.set_ready(READ | WRITE | HANGUP | (ERROR if c.error else 0))
+    bits = READ | WRITE | HANGUP | (ERROR if c.error else 0)
+    if life.orphan:
+        c.endpoint.readiness |= bits  # there is nobody to tell
+    else:
+        c.endpoint.set_ready(bits)
 
 
 def time_wait(c: "TcpConnection", now: int) -> None:

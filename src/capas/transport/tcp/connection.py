@@ -331,9 +331,11 @@ class TcpConnection(tt.Owner):
 
     def path_works(self, now: int) -> None:
         """Progress: tell the neighbour machine, at most once a second (RFC 4861 §7.3.1)."""
-        if now - self.life.confirmed >= SECOND and self.path.route is not None:
+        route = self.path.route
+        if now - self.life.confirmed >= SECOND and route is not None:
             self.life.confirmed = now
-            self.env.net.confirm(self.path.route, self.path.remote, now)
+            if route.interface.ethernet:
+                self.env.net.confirm(route, self.path.remote, now)
 
     # -- user calls (RFC 9293 §3.9.1) -------------------------------------------------------------
 

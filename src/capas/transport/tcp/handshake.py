@@ -51,7 +51,11 @@ def ts_now(c: "TcpConnection", now: int) -> int:
 
 def advertised_mss(c: "TcpConnection") -> int:
     """The MSS option's value: MTU less fixed headers, without options (RFC 6691)."""
-    mss = manners.announced_segment(c)
+    path = c.path
+    if c.rx.eager:
+        mss = manners.announced_segment(c)
+    else:
+        mss = min(path.max_segment, path.largest_segment)
     if c.config.tcp_advmss:
         mss = min(mss, c.config.tcp_advmss)
     if c.options.maxseg:
@@ -151,7 +155,8 @@ def take_syn(c: "TcpConnection", seg: Segment, now: int) -> None:
     if c.listener is None:
         c.path.refresh(now)  # time has passed since our SYN; a child's is new
     fit_mss(c)
-    manners.round_receive_buffer(c)
+    if rx.eager or config.tcp_round_receive_buffer:
+        manners.round_receive_buffer(c)
     window = max(config.tcp_initial_window, 1) * tx.mss
     c.cc.initial_window = window
     c.cc.cwnd = window
@@ -220,7 +225,8 @@ def established(c: "TcpConnection") -> None:
     """The handshake is complete: how many acknowledgements to send at once."""
     rx = c.rx
     c.peer_syn = None
-    manners.round_receive_buffer(c)
+    if rx.eager or c.config.tcp_round_receive_buffer:
+        manners.round_receive_buffer(c)
     rx.quick = 0 if rx.eager else max(2, min(16, rx.window() // (2 * c.tx.mss)))
     if c.neg.ecn_ok:
         c.counters.add("tcp.ecn_negotiated")

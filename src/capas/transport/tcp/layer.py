@@ -19,6 +19,7 @@ from capas.base.memory import Memory
 from capas.base.rng import Rng
 from capas.base.seq import M32
 from capas.errors import os_error
+from capas.internet.shared import UNICAST
 from capas.internet.types import IcmpError, TransportHandler
 from capas.transport.demux import BoundTable, arriving_key, make_key
 from capas.transport.endpoint import Endpoint
@@ -58,6 +59,7 @@ class TcpLayer(TransportHandler):
     """
 
     __slots__ = (
+        "_local",
         "_waiting",
         "bindings",
         "config",
@@ -81,6 +83,7 @@ class TcpLayer(TransportHandler):
         memory: Memory,
     ) -> None:
         self.net: Internet = net
+        self._local: dict[bytes, int] = net.shared.local
         self.config: HostConfig = config
         self.counters: Counters = counters
         self.secrets: Secrets = Secrets(rng.stream("secrets"))
@@ -149,15 +152,18 @@ class TcpLayer(TransportHandler):
                 return
         half = (len(key) - 4) >> 1
         local, remote = key[half:-4], key[:half]
+        # Each SYN comes here: a function is called only where the address leaves a doubt.
         if (
-            interface.is_group_frame(frame)
-            or addr.is_multicast(local)
-            or addr.is_multicast(remote)
-            or self.net.is_broadcast(local)
+            (interface.ethernet and data[0] & 1)
+            or (self._local.get(local) != UNICAST and self._is_group(local))
+            or (remote[0] >= 224 and addr.is_multicast(remote))
         ):
             self._drop(now, "tcp.multicast", "RFC 9293 §3.9.2.3 MUST-57")
             return
         self._no_connection(interface, segment, key, local, remote, now)
+
+    def _is_group(self, local: bytes) -> bool:
+        return addr.is_multicast(local) or self.net.is_broadcast(local)
 
     def _verify(self, data: bytes, l3: int, l4: int, end: int) -> bool:
         if data[l3] >> 4 == 4:

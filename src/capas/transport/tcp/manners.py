@@ -36,9 +36,9 @@ def is_early(c: "TcpConnection") -> bool:
 
 
 def announced_segment(c: "TcpConnection") -> int:
-    """The MSS option: by the interface's MTU (RFC 6691 §2); Linux and IPv6 go by the path's."""
+    """The MSS option: FreeBSD goes by the interface's MTU (RFC 6691 §2), for IPv6 by the path's."""
     path = c.path
-    if c.rx.eager and len(path.remote) == 4:
+    if len(path.remote) == 4:
         return path.largest_segment
     return min(path.max_segment, path.largest_segment)
 

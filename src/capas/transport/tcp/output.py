@@ -39,7 +39,7 @@ def output(c: "TcpConnection", now: int) -> None:
         tx = c.tx
         more = tx.snd_nxt < tx.queue_end + tx.fin_queued
         if more or c.board.lost:
-            if c.path.stale():
+            if c.path.generation != c.env.net.routes.generation:
                 update_mss(c, now)
             if c.board.lost:
                 _repair(c, now)
@@ -285,7 +285,8 @@ def _new_data(c: "TcpConnection", now: int) -> None:
     if c.life.chrono.kind != kind:
         c.life.chrono.switch(kind, now)
     if not board.lost and tx.snd_nxt >= tx.queue_end and flight < cc.cwnd:
-        board.rate.limited_by_application(flight)
+        rate = board.rate  # as `RateSampler.limited_by_application`
+        rate.app_limited = rate.delivered + flight or 1
 
 
 def _record_end(c: "TcpConnection") -> int:
@@ -363,11 +364,14 @@ def _after_sending(c: "TcpConnection", now: int) -> None:
     if tx.snd_nxt > tx.snd_una:
         if timers.deadlines[tt.PERSIST] != NEVER:
             timers.clear(tt.PERSIST)
-        if timers.deadlines[tt.RTO] == NEVER:
-            timers.set(tt.RTO, now + c.rtt.rto)
         if c.options.user_timeout and not timers.is_set(tt.USER):
             timers.set(tt.USER, now + c.options.user_timeout)
-        rack.schedule_probe(c, now)
+        if timers.deadlines[tt.RTO] == NEVER:
+            timers.set_before(tt.RTO, now + c.rtt.rto)
+            if not rack.schedule_probe(c, now):
+                timers.set(tt.RTO, now + c.rtt.rto)
+        else:
+            rack.schedule_probe(c, now)
     elif (
         tx.snd_nxt < tx.queue_end + tx.fin_queued
         and not timers.is_set(tt.PERSIST)

@@ -36,12 +36,13 @@ class Path:
     ``largest_segment``  the same by the interface's MTU: what the way back may carry (RFC 6691 §2)
     ``gso_max``   largest TCP header + payload sent at once, 0: one segment
     ``tos`` ``ttl``  of outgoing packets; ttl 0: the host's default
+    ``generation``  of the routing table when that was looked up; another one: look again
     ``interface_index``  bound device or scope of a link-local address, 0: any
     """
 
     __slots__ = (
-        "_generation",
         "_ip",
+        "generation",
         "gso_max",
         "gso_offload",
         "gso_type",
@@ -87,7 +88,7 @@ class Path:
         self.pseudo: int = int.from_bytes(remote + local, "big") % 65535 + PROTOCOL
         self.ip_header: int = 20 if len(remote) == 4 else 40
         self.route: Route | None = None
-        self._generation: int = -1
+        self.generation: int = -1
         self.mtu: int = 576 if len(remote) == 4 else 1280
         self.max_segment: int = self.mtu - self.ip_header - TCP_HEADER
         self.largest_segment: int = self.max_segment
@@ -102,13 +103,13 @@ class Path:
     def refresh(self, now: int) -> bool:
         """Look the route and the path MTU up again; False if there is no route."""
         net = self.net
-        self._generation = net.routes.generation
-        route = net.route(self.remote, self.interface_index)
+        self.generation = net.routes.generation
+        route = net.routes.lookup(self.remote, self.interface_index)
         self.route = route
         if route is None:
             self.largest_segment = self.max_segment
             return False
-        self.mtu = min(net.path_mtu(self.remote, route, now), MAX_PACKET)
+        self.mtu = min(net.shared.path_mtu(self.remote, route, now), MAX_PACKET)
         if self.probed_mtu and self.probed_mtu < self.mtu:
             self.mtu = self.probed_mtu
         headers = self.ip_header + TCP_HEADER
@@ -120,13 +121,9 @@ class Path:
             self.gso_max = min(caps.gso_max, MAX_PACKET) - self.ip_header
         return True
 
-    def stale(self) -> bool:
-        """Whether the routing table has changed since `refresh`."""
-        return self._generation != self.net.routes.generation
-
     def forget(self) -> None:
         """Look everything up again before the next segment."""
-        self._generation = -1
+        self.generation = -1
 
     def set_segment_size(self, size: int) -> None:
         """Payload bytes per wire segment inside super-frames."""
@@ -151,7 +148,7 @@ class Path:
 
         ``length`` is that of ``pieces`` together; ``ecn``: the ECN field of the IP header.
         """
-        if self._generation != self.net.routes.generation and not self.refresh(now):
+        if self.generation != self.net.routes.generation and not self.refresh(now):
             return False
         route = self.route
         if route is None:

@@ -103,9 +103,16 @@ class RttEstimator:
                     self.rttvar -= (self.rttvar - self._deviation_max) >> 2
                 self._round_start = now
                 self._deviation_max = floor
-        if self.whole_floor:
-            self.rttvar = self.mdev
-        self.reset_backoff()
+        if self.whole_floor or self.backoff or self.slop:
+            if self.whole_floor:
+                self.rttvar = self.mdev
+            self.reset_backoff()
+            return
+        # As `reset_backoff`, for almost every sample of every connection.
+        spread = 4 * self.rttvar
+        floor = self.rto_min
+        rto = self._base = self.srtt + (spread if spread > floor else floor)
+        self.rto = rto if rto < self.rto_max else self.rto_max
 
     def backed_off(self) -> int:
         """The timer fired: double the RTO (RFC 6298 §5.5); return the new one."""

@@ -86,8 +86,8 @@ class Scoreboard:
     def sent(self, seq: int, end: int, now: int, in_flight: int) -> None:
         """[seq, end) left for the first time; ``in_flight`` does not count it yet."""
         rate = self.rate
-        if not in_flight:
-            rate.on_sent(now, 0)
+        if not in_flight:  # as `RateSampler.on_sent`
+            rate.first_sent_time = rate.delivered_time = now
         if self.transmissions is _NO_TRANSMISSIONS:
             self.transmissions = deque()
         self.transmissions.append((now, seq, end))

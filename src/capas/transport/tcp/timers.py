@@ -78,6 +78,12 @@ class TimerTable(Timer):
         if when < self.deadline:
             self._scheduler.at(when, self)
 
+    def set_before(self, kind: int, when: int) -> None:
+        """As `set`, of a deadline before which another one is set at once."""
+        if self.deadlines is _NONE:
+            self.deadlines = list(_ALL_OFF)
+        self.deadlines[kind] = when
+
     def clear(self, kind: int) -> None:
         """Disarm ``kind``."""
         deadlines = self.deadlines
@@ -108,7 +114,7 @@ class TimerTable(Timer):
     def clear_all(self) -> None:
         """Disarm everything."""
         self.deadlines = _NONE
-        self._scheduler.cancel(self)
+        self.deadline = NEVER
 
     def give_up(self) -> None:
         """Disarm everything for good.
@@ -116,7 +122,8 @@ class TimerTable(Timer):
         The heap keeps its entry until that comes up, a second after a short connection began: it
         must not keep the owner, or a busy server drags thousands of dead connections along.
         """
-        self.clear_all()
+        self.deadlines = _NONE
+        self.deadline = NEVER
         self._owner = _NOBODY
 
     def fire(self, now: int) -> None:

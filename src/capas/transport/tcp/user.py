@@ -106,7 +106,8 @@ def _after_read(c: "TcpConnection", now: int) -> None:
     rx = c.rx
     if not rx.buffered and not receive_ended(c):
         c.endpoint.clear(READ)
-    rx.tune(now, c.rtt.srtt)
+    if rx.auto_max:
+        rx.tune(now, c.rtt.srtt)
     c.account()
     window = rx.rcv_adv - rx.rcv_nxt if rx.rcv_adv > rx.rcv_nxt else 0
     space = rx.limit - rx.buffered

@@ -99,8 +99,8 @@ class Cubic(Reno):
             if acked > 0 and self.cwnd >= self.ssthresh:
                 self._update(s.now, acked, s.min_rtt)
                 self.additive(self.segments_per_growth * self.mss, acked)
-        elif s.rtt >= 0 and self.cwnd < self.ssthresh:
-            self._watch_slow_start(s)
+        elif self._watch is not None and s.rtt >= 0 and self.cwnd < self.ssthresh:
+            self._watch_slow_start(s)  # from when the window was used for the first time
         self.note_round(s)
 
     @property
