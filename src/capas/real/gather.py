@@ -98,8 +98,8 @@ class Gatherer:
             room[:end] = guess[:end]
         readv, joins = os.readv, train.joins
         last = len(room) - READ_MAX  # where the last frame may begin
+        rest = room[end:]
         while train.count < _FRAMES and end < last:
-            rest = room[end:]
             try:
                 size = readv(fd, (head, rest))
             except BlockingIOError:
@@ -109,7 +109,9 @@ class Gatherer:
             if n < 0 or not joins(head, rest, n):
                 self._held = size, memoryview(bytes(rest[: max(n, 0)])) if placed else rest
                 break
-            end += n
+            if n:
+                end += n
+                rest = room[end:]
         if train.count > 1:
             self._lonely = 0
         view = room[:end]
