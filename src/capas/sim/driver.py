@@ -19,6 +19,7 @@ from capas.errors import BlockingInLoopError, CapasError
 from capas.host.host import Host
 from capas.sim import threads, virtual_time
 from capas.sim.engine import STEP, Engine, HostNode, task_order
+from capas.sim.outside import Outside
 from capas.sim.process import Blocked, Process, describe
 from capas.sockets.driver import Driver
 from capas.transport.endpoint import Endpoint
@@ -139,18 +140,18 @@ class SimDriver(Driver):
         ready = endpoint.readiness & mask
         if ready or deadline <= self.engine.clock.time:
             return ready
-        self._wait(
-            _whole_steps(deadline),
-            describe(mask),
-            lambda: bool(endpoint.readiness & mask),
-            endpoint,
-        )
+        what, is_ready = describe(mask), lambda: bool(endpoint.readiness & mask)
+        self._wait(_whole_steps(deadline), what, is_ready, endpoint)
         return endpoint.readiness & mask
 
     def sleep(self, deadline: int) -> None:
         """Let the world run until ``deadline``."""
         if deadline > self.engine.clock.time:
             self._wait(_whole_steps(deadline), "sleeps", lambda: False, None)
+
+    def outside(self, look: Callable[[float], bool], *, only: bool) -> Outside:
+        """Look at genuine descriptors, too, while a program waits."""
+        return Outside(self.engine.outside, look, only=only)
 
     def wait_until(self, ready: Callable[[], bool], deadline: int, what: str) -> None:
         """Let the world run until ``ready()`` or ``deadline``.
@@ -322,8 +323,7 @@ class SimDriver(Driver):
             return False
         if timeout is None and len(selector.get_map()) < 2 and not threads.awaits_machine():
             return False
-        if timeout is None:
-            self.asleep = True  # from here on who wakes us writes to the self-pipe
+        self.asleep = timeout is None  # from here on who wakes us writes to the self-pipe
         try:
             if not self.engine.woken and not selector.select(timeout):
                 return False

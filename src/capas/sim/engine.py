@@ -10,6 +10,7 @@ runs at a time, so the order of everything is that of the heap.
 """
 
 import asyncio
+import math
 import sys
 import threading
 from _thread import allocate_lock
@@ -19,12 +20,13 @@ from contextvars import Context, copy_context
 from types import FrameType
 from typing import TYPE_CHECKING, Final, final
 
-from capas.base.clock import NEVER, US, ManualClock, Scheduler, Timer
+from capas.base.clock import NEVER, SECOND, US, ManualClock, Scheduler, Timer
 from capas.base.frame import Frame
 from capas.errors import CapasError, DeadlockError
 from capas.host.host import Host
 from capas.link.link import FrameSink
 from capas.sim.direction import PAUSED, UP, Station
+from capas.sim.outside import Outside
 
 if TYPE_CHECKING:
     from capas.sim.process import Process
@@ -105,6 +107,7 @@ class Engine:
     ``woken``    somebody was told of readiness since it was last cleared; ``wakes`` counts them
     ``current``  the process that runs; None: the thread that drives the engine
     ``checks``   called after each instant (invariants, conditions of faults)
+    ``outside``  genuine descriptors that programs wait for
     """
 
     def __init__(self) -> None:
@@ -116,6 +119,7 @@ class Engine:
         self.current: Process | None = None
         self.turning: list[Process] = []  # processes whose event loop waits in `turn`
         self.checks: list[Callable[[], None]] = []
+        self.outside: list[Outside] = []
         self.woken: bool = False
         self.wakes: int = 0
         self.baton = allocate_lock()  # held, but at the moment a process hands back
@@ -203,7 +207,7 @@ class Engine:
             self.settle()
         if self.runnable:
             self._run_processes()
-        else:
+        elif not self.outside or not self._look_outside(limit):
             clock = self.clock
             scheduler = self.scheduler
             before = clock.time
@@ -226,6 +230,12 @@ class Engine:
             for check in self.checks:
                 check()
         return True
+
+    def _look_outside(self, limit: int) -> bool:
+        """Whether somebody who waits for genuine descriptors was woken."""
+        due = min(self.scheduler.next_deadline(), limit)
+        gap = math.inf if due >= NEVER else max(due - self.clock.time, 0) / SECOND
+        return any(outside.look(gap) for outside in tuple(self.outside))
 
     def run(self, deadline: int, stop: Callable[[], bool] | None) -> bool:
         """Run until ``stop()`` or ``deadline``; False if nothing is left to happen before either.

@@ -126,6 +126,16 @@ class Driver(ABC):
         readiness on to the watcher found there, which is put back afterwards.
         """
 
+    def outside(
+        self, look: Callable[[float], bool], *, only: bool
+    ) -> AbstractContextManager[object]:
+        """A context for a `wait` for genuine descriptors (``only``, or others besides).
+
+        ``look(seconds)`` waits so long for one to be ready, and then makes the wait end.  Nothing
+        to do where time is the machine's own: the caller looks from time to time.
+        """
+        return contextlib.nullcontext()
+
     @abstractmethod
     def sleep(self, deadline: int) -> None:
         """Block the calling program until ``deadline``."""

@@ -28,39 +28,51 @@ from capas.sockets.current import current_host
 from capas.sockets.driver import VIRTUAL_FD, driver_of
 from capas.sockets.failure import fail
 from capas.sockets.latecomers import Latecomers
+from capas.sockets.local import LocalSocket
 from capas.sockets.socket import Socket, socketpair_of
 
 real_socket: Final = socket.socket
+_UNIX: Final = getattr(socket, "AF_UNIX", None)
 
 
 def make_socket(
     family: int = -1, type: int = -1, proto: int = -1, fileno: int | None = None
 ) -> socket.socket:
     """`socket.socket` as the running code should have it: of the current host, or genuine."""
-    if fileno is not None:
-        if isinstance(fileno, int) and fileno >= VIRTUAL_FD:
-            return Socket(family, type, proto, fileno)
-    elif current_host() is not None and family in (-1, socket.AF_INET, socket.AF_INET6):
+    host = current_host()
+    if isinstance(fileno, int) and fileno >= VIRTUAL_FD:
+        return Socket(family, type, proto, fileno)
+    if host is not None and family == _UNIX and driver_of(host).virtual:
+        return LocalSocket(family, type, proto, fileno)
+    if host is not None and fileno is None and family in (-1, socket.AF_INET, socket.AF_INET6):
         return Socket(family, type, proto)
     return real_socket(family, type, proto, fileno)
 
 
 class _Kind(type):
-    """Genuine sockets and ours are both instances of the stand-in class."""
+    """Of stand-in classes: instances of the ``genuine`` class, ours too, are theirs."""
 
     def __instancecheck__(cls, instance: object) -> bool:
-        if cls is DispatchingSocket:
-            return isinstance(instance, real_socket)
-        return super().__instancecheck__(instance)
+        genuine: type | None = vars(cls).get("genuine")
+        return (
+            super().__instancecheck__(instance)
+            if genuine is None
+            else isinstance(instance, genuine)
+        )
 
     def __subclasscheck__(cls, subclass: type) -> bool:
-        if cls is DispatchingSocket:
-            return issubclass(subclass, real_socket)
-        return super().__subclasscheck__(subclass)
+        genuine: type | None = vars(cls).get("genuine")
+        return (
+            super().__subclasscheck__(subclass)
+            if genuine is None
+            else issubclass(subclass, genuine)
+        )
 
 
 class DispatchingSocket(real_socket, metaclass=_Kind):  # type: ignore[valid-type,misc]
     """What ``socket.socket`` is while installed; calling it makes a socket of the current host."""
+
+    genuine = real_socket
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         """A socket by `make_socket`; subclasses are genuine."""
@@ -76,22 +88,10 @@ DispatchingSocket.__module__ = "socket"
 real_loop: Final = asyncio.SelectorEventLoop
 
 
-class _LoopKind(type):
-    """Genuine selector loops and ours are instances of the stand-in class."""
-
-    def __instancecheck__(cls, instance: object) -> bool:
-        if cls is DispatchingLoop:
-            return isinstance(instance, real_loop)
-        return super().__instancecheck__(instance)
-
-    def __subclasscheck__(cls, subclass: type) -> bool:
-        if cls is DispatchingLoop:
-            return issubclass(subclass, real_loop)
-        return super().__subclasscheck__(subclass)
-
-
-class DispatchingLoop(real_loop, metaclass=_LoopKind):  # type: ignore[valid-type,misc]
+class DispatchingLoop(real_loop, metaclass=_Kind):  # type: ignore[valid-type,misc]
     """What ``asyncio.SelectorEventLoop`` is while installed; subclasses are genuine."""
+
+    genuine = real_loop
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         """A loop of the world that the running program lives in, or a genuine one."""

@@ -2,12 +2,15 @@
 """select, poll and epoll over virtual descriptors, for blocking programs (POSIX, man 2 epoll).
 
 Genuine descriptors may be among them: in real time they are looked at every 10 ms while the virtual
-are waited for, in virtual time before and after.  With genuine ones only the call is the kernel's.
+are waited for, in virtual time before it goes on (`capas.sim.outside`).
 Level-triggered; times are seconds (select, epoll) or milliseconds (poll) as in module `select`.
 """
 
+import asyncio
+import math
 import select as std
 from collections.abc import Iterable
+from functools import partial
 from typing import Any, Final
 
 from capas.base.clock import MS, NEVER, SECOND
@@ -56,6 +59,11 @@ class _Any:
         self._driver.tell(self.endpoint)
 
 
+def _may_wait(driver: Driver) -> bool:
+    """Whether a wait for genuine descriptors may let virtual time go on."""
+    return driver.virtual and asyncio._get_running_loop() is None
+
+
 class Poll:
     """`select.poll` of a host."""
 
@@ -98,29 +106,44 @@ class Poll:
             return found
         virtual = [self._description(fd) for fd in self._wanted if fd >= VIRTUAL_FD]
         watched = [description for description in virtual if description is not None]
-        if not watched and self._real is not None:
-            return list(self._real.poll(None if patience >= NEVER else patience // MS))
         driver = self._driver
+        if not watched and self._real is not None and not _may_wait(driver):
+            return list(self._real.poll(None if patience >= NEVER else patience // MS))
         deadline = min(driver.now() + patience, NEVER)
         common = _Any(driver)
         with driver.lock:
             for description in watched:
                 description.watch(common)
         try:
-            while True:
-                found = self._look()  # first of all: something may have come before the watching
-                if found:
-                    return found
-                step = deadline
-                if self._real is not None and not driver.virtual:
-                    step = min(deadline, driver.now() + _MIXED)
-                if not driver.wait(common.endpoint, READ, step) and driver.now() >= deadline:
-                    return self._look()
-                common.endpoint.clear(READ)
+            if self._real is None:
+                return self._wait(common, deadline)
+            with driver.outside(partial(self._look_outside, common), only=not watched):
+                return self._wait(common, deadline)
         finally:
             with driver.lock:
                 for description in watched:
                     description.unwatch(common)
+
+    def _wait(self, common: "_Any", deadline: int) -> list[tuple[int, int]]:
+        driver = self._driver
+        while True:
+            found = self._look()  # first of all: something may have come before the watching
+            if found:
+                return found
+            step = deadline
+            if self._real is not None and not driver.virtual:
+                step = min(deadline, driver.now() + _MIXED)
+            if not driver.wait(common.endpoint, READ, step) and driver.now() >= deadline:
+                return self._look()
+            common.endpoint.clear(READ)
+
+    def _look_outside(self, common: "_Any", seconds: float) -> bool:
+        """Wait for genuine descriptors; True if one is ready and that is news."""
+        timeout = None if seconds == math.inf else math.ceil(seconds * 1000)
+        if common.endpoint.readiness & READ or not self._real.poll(timeout):
+            return False
+        common.endpoint_ready(common.endpoint)
+        return True
 
     def _description(self, fd: int) -> Description | None:
         return self._driver.descriptors.open.get(fd)
@@ -213,7 +236,8 @@ def select(
     """`select.select` over virtual and genuine descriptors."""
     readers, writers, others = list(rlist), list(wlist), list(xlist)
     numbers = [descriptor(item) for item in (*readers, *writers, *others)]
-    if all(number < VIRTUAL_FD for number in numbers) and numbers:
+    genuine = numbers and all(number < VIRTUAL_FD for number in numbers)
+    if genuine and not _may_wait(driver_of(require_host())):
         return real_select(readers, writers, others, timeout)
     if timeout is not None and timeout < 0:
         raise ValueError("timeout must be non-negative")

@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pipes, Unix sockets and processes of the machine, in programs of a virtual world."""
+
+import asyncio
+import os
+import select
+import selectors
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import capas
+from capas.errors import DeadlockError
+
+pytestmark = pytest.mark.skipif(not hasattr(select, "poll"), reason="Windows has no such pipes")
+
+
+@pytest.fixture
+def world() -> Iterator[Any]:
+    with capas.World(seed=1) as world, capas.installed():
+        world.link(world.host("a"), world.host("b"), delay="10ms")
+        yield world
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socketpair"])
+def test_a_server_that_another_thread_wakes(world: Any, kind: str) -> None:
+    """The self-pipe of selectors-based servers: nobody looked at it, and the world stood still."""
+
+    def server() -> list[bytes]:
+        if kind == "pipe":
+            reader, writer = os.pipe()
+        else:
+            ends = socket.socketpair()
+            reader, writer = ends[0].fileno(), ends[1].fileno()
+        threading.Timer(5, os.write, (writer, b"x")).start()
+        heard = []
+        with socket.create_server(("", 7)) as listener, selectors.DefaultSelector() as selector:
+            selector.register(listener, selectors.EVENT_READ)
+            selector.register(reader, selectors.EVENT_READ)
+            while True:
+                for key, _ in selector.select():
+                    if key.fd == reader:
+                        return heard
+                    heard.append(listener.accept()[0].recv(10))
+
+    def client() -> None:
+        with socket.create_connection(("b", 7)) as sock:
+            sock.sendall(b"hello")
+
+    serving = world.thread("b", server)
+    world.thread("a", client)
+    assert serving.result() == [b"hello"]
+    assert world.time == pytest.approx(5)
+
+
+def test_waits_for_a_pipe_alone(world: Any) -> None:
+    def main() -> tuple[float, Any]:
+        reader, writer = os.pipe()
+        before = time.monotonic()
+        assert select.select([reader], [], [], 2) == ([], [], [])
+        threading.Timer(3, os.write, (writer, b"x")).start()
+        assert select.select([reader], [], []) == ([reader], [], [])
+        return time.monotonic() - before, os.read(reader, 1)
+
+    assert world.thread("a", main).result() == (pytest.approx(5), b"x")
+
+
+def test_an_event_loop_wakes_a_thread(world: Any) -> None:
+    reader, writer = os.pipe()
+
+    def server() -> bool:
+        with socket.create_server(("", 7)) as listener:
+            return select.select([listener, reader], [], [])[0] == [reader]
+
+    async def main() -> None:
+        await asyncio.sleep(3)
+        os.write(writer, b"x")
+        await asyncio.sleep(1)
+
+    serving = world.thread("b", server)
+    capas.run(main, world=world, host=world.hosts["a"])
+    assert serving.done
+    assert serving.result()
+
+
+def test_a_pipe_to_which_nobody_writes_is_a_deadlock(world: Any) -> None:
+    reader, _ = os.pipe()
+    with pytest.raises(DeadlockError, match="waits for READ"):
+        world.thread("a", lambda: select.select([reader], [], [])).result()
+
+
+def test_a_pause_lasts(world: Any) -> None:
+    reader, writer = os.pipe()
+    waiting = world.thread("a", lambda: select.select([reader], [], []))
+    world.run(until="1s")
+    with world.pause(world.hosts["a"]):
+        os.write(writer, b"x")
+        world.run(until="3s")
+        assert not waiting.done
+    assert waiting.result()[0] == [reader]
+
+
+def test_threads_talk_by_a_socket_pair(world: Any) -> None:
+    """Blocking calls on a genuine pair stopped the only thread that ran."""
+
+    def main() -> float:
+        one, other = socket.socketpair()
+        assert isinstance(one, socket.socket)
+        one.settimeout(2)
+        with pytest.raises(TimeoutError, match="timed out"):
+            one.recv(1)
+        one.settimeout(None)
+
+        def answer() -> None:
+            time.sleep(3)
+            assert other.recv(10) == b"question"
+            other.sendall(bytes(1_000_000))
+            other.close()
+
+        threading.Thread(target=answer).start()
+        one.sendall(b"question")
+        with one.makefile("rb") as file:
+            assert len(file.read()) == 1_000_000
+        one.setblocking(False)
+        assert one.recv(1) == b""
+        return time.monotonic()
+
+    before = world.time
+    assert world.thread("a", main).result() - before == pytest.approx(5)
+
+
+def test_a_unix_server(world: Any, tmp_path: Path) -> None:
+    path = str(tmp_path / "socket")
+
+    def server() -> None:
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(path)
+            listener.listen()
+            sock, _ = listener.accept()
+            with sock:
+                sock.sendall(sock.recv(10)[::-1])
+
+    def client() -> bytes:
+        time.sleep(1)
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.connect(path)
+            sock.sendall(b"abc")
+            return sock.recv(10)
+
+    world.thread("a", server)
+    assert world.thread("a", client).result() == b"cba"
+
+
+def test_processes_take_their_time(world: Any) -> None:
+    def ticks() -> None:
+        while True:
+            time.sleep(0.001)
+
+    def main() -> tuple[bytes, list[int]]:
+        hello = subprocess.run([sys.executable, "-c", "print(1)"], capture_output=True, check=True)
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+            first = list(pool.map(abs, [-1, 2]))
+            time.sleep(1)  # the pool's own thread waits meanwhile
+            return hello.stdout, first + list(pool.map(abs, [-3]))
+
+    world.thread("b", ticks)
+    assert world.thread("a", main).result() == (b"1\n", [1, 2, 3])
