@@ -12,7 +12,9 @@ is used of asyncio's private parts.
 """
 
 import asyncio
+import signal
 import socket as std
+import threading
 import types
 from asyncio import base_events
 from collections.abc import Callable
@@ -65,6 +67,7 @@ class CapasEventLoop(asyncio.SelectorEventLoop):
     def __init__(self, driver: Driver) -> None:
         self.driver: Driver = driver
         self._loop_selector: LoopSelector = LoopSelector(driver)
+        self._unheard: set[int] = set()  # signals with a handler that is never called
         super().__init__(self._loop_selector)
         self._clock_resolution: float = 1e-9
 
@@ -218,6 +221,30 @@ class CapasEventLoop(asyncio.SelectorEventLoop):
         if isinstance(sock, Socket):
             raise asyncio.SendfileNotAvailableError("a virtual descriptor has no os.sendfile()")
         return await super()._sock_sendfile_native(sock, file, offset, count)  # type: ignore[misc]
+
+    # -- signals ----------------------------------------------------------------------------------
+
+    def add_signal_handler(  # type: ignore[override]
+        self, sig: int, callback: Callable[..., object], *args: Any
+    ) -> None:
+        """As the standard loop; a program in a thread of a virtual world never gets a signal."""
+        if not self.driver.virtual:
+            super().add_signal_handler(sig, callback, *args)
+        elif threading.current_thread() is not threading.main_thread():
+            self._unheard.add(sig)  # a program's own main thread, for all it knows
+        else:
+            super().add_signal_handler(sig, callback, *args)
+            call = partial(self.call_soon_threadsafe, callback, *args, context=copy_context())
+            signal.set_wakeup_fd(-1)  # time would not wait for a byte in the self-pipe
+            signal.signal(sig, lambda *_: call())
+            signal.siginterrupt(sig, False)
+
+    def remove_signal_handler(self, sig: int) -> bool:
+        """As the standard loop."""
+        if sig in self._unheard:
+            self._unheard.remove(sig)
+            return True
+        return super().remove_signal_handler(sig)
 
     # -- threads ----------------------------------------------------------------------------------
 

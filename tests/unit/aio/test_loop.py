@@ -2,6 +2,8 @@
 """Unmodified asyncio programs on hosts of a world."""
 
 import asyncio
+import os
+import signal
 import socket as std
 import ssl
 import time
@@ -242,6 +244,39 @@ def test_sendfile(world: World, tmp_path: Path) -> None:
         server.close()
 
     run(world, main)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="Windows has no such signals")
+def test_signals(world: World) -> None:
+    """A handler runs at the instant of the signal, not when time is over."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        stop = asyncio.Event()
+        heard: list[str] = []
+        loop.add_signal_handler(signal.SIGUSR1, heard.append, "one")
+        loop.add_signal_handler(signal.SIGUSR2, stop.set)
+        loop.call_later(1, os.kill, os.getpid(), signal.SIGUSR1)
+        loop.call_later(2, os.kill, os.getpid(), signal.SIGUSR2)
+        await asyncio.wait_for(stop.wait(), 5)
+        assert loop.time() == pytest.approx(2)
+        assert heard == ["one"]
+        assert loop.remove_signal_handler(signal.SIGUSR1)
+        assert not loop.remove_signal_handler(signal.SIGUSR1)
+        assert loop.remove_signal_handler(signal.SIGUSR2)
+
+    run(world, main)
+    assert signal.getsignal(signal.SIGUSR1) == signal.SIG_DFL
+
+
+def test_a_program_in_a_thread_may_ask_for_signals(world: World) -> None:
+    async def main() -> bool:
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, print)
+        return loop.remove_signal_handler(signal.SIGTERM)
+
+    with modules.installed():
+        assert world.thread("a", lambda: asyncio.run(main())).result()
 
 
 def test_names(world: World) -> None:
