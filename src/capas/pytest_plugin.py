@@ -228,7 +228,13 @@ def _leave_files(
     command = replay.command(_from_here(item.config, node), found.seed, values, options)
     error = "" if call.excinfo is None else call.excinfo.exconly()
     told = artefacts.leave(
-        found, directory, node=node, error=error, command=command, said=report.longreprtext
+        found,
+        directory,
+        node=node,
+        error=error,
+        command=command,
+        said=report.longreprtext,
+        hint="" if call.excinfo is None else artefacts.advice(call.excinfo.value),
     )
     report.sections.append(("capas", told.text))
     report.user_properties += [

@@ -270,6 +270,26 @@ def test_invariant(pair, internet):
         assert words in done.text, words
 
 
+def test_a_name_asked_on_no_host(inner):
+    """The machine's resolver knows nothing of the internet, and its error says nothing of hosts."""
+    source = """
+async def test_it(pair):
+    await asyncio.open_connection("server.invalid", 7)
+
+def test_blocking(pair):
+    try:
+        socket.create_connection(("server.invalid", 7))
+    except OSError as error:
+        raise RuntimeError("no server") from error
+
+async def test_nobody(pair):
+    await pair[0].run(asyncio.open_connection("nobody", 1))
+"""
+    done = inner(source)
+    assert "3 failed" in done.text
+    assert done.text.count("hint: the machine was asked for this name") == 2
+
+
 def test_wrong_options(inner):
     done = inner("def test_it(internet): pass", "--capas-replay=x=oops(")
     assert done.code != 0

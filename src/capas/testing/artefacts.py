@@ -5,6 +5,8 @@ import gc
 import hashlib
 import os
 import re
+import socket
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -42,8 +44,30 @@ def _shown(path: Path) -> str:
         return str(path)
 
 
+def advice(error: BaseException | None) -> str:
+    """A line for a name that the machine was asked for, by code on no host; or ""."""
+    while error is not None:
+        frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+        if isinstance(error, socket.gaierror) and frames:
+            if frames[-1].f_globals.get("__name__", "").startswith("capas."):
+                return ""
+            return (
+                "hint: the machine was asked for this name, since the code ran on no host:"
+                " use host.run, host.thread, or `with host:`"
+            )
+        error = error.__cause__ or error.__context__
+    return ""
+
+
 def leave(
-    internet: "Internet", directory: Path, *, node: str, error: str, command: str, said: str = ""
+    internet: "Internet",
+    directory: Path,
+    *,
+    node: str,
+    error: str,
+    command: str,
+    said: str = "",
+    hint: str = "",
 ) -> Left:
     """Write both files, and say what a reader of the failure needs."""
     gc.collect()  # what the failure left open is closed now, in every run alike
@@ -58,6 +82,7 @@ def leave(
             lines.append("faults: " + "; ".join(marks[:8]) + more)
     for complaint in internet.complaints[:5]:
         lines.append(f"meanwhile: {complaint}")
+    lines += [hint] if hint else []
     lines.append(f"replay: {command}")
     capture = page = ""
     if internet.record:
