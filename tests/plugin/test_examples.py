@@ -61,3 +61,13 @@ def test_the_first_bug_of_the_documentation_is_caught(tmp_path):
     code, said = run(tmp_path, file, "--capas-seed=5", "--capas-runs=3", "--tb=no")
     assert code == 1, said
     assert "--capas-replay=6" in said
+
+
+def test_the_rules_of_the_documentation(tmp_path):
+    text = (EXAMPLES.parents[1] / "docs" / "testing.md").read_text()
+    found = [part.partition("```")[0] for part in text.split("```python\n")]
+    source = next(part for part in found if "deliver_in" in part)
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    (tmp_path / "test_rules.py").write_text("import asyncio\n" + source)
+    code, said = run(tmp_path, str(tmp_path / "test_rules.py"))
+    assert code == 0, said
