@@ -139,7 +139,8 @@ class RouteTable:
         key = int.from_bytes(prefix.address, "big") >> (family.bits - prefix.length)
         self.generation += 1
         if key not in table:
-            table[key] = _link([route])
+            route.worse = None
+            table[key] = route
             self._count += 1
             return
         routes = _chain(table.get(key))

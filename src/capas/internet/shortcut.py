@@ -103,7 +103,8 @@ class Shortcut(Asked):
         stats = interface.stats
         stats.rx_frames += 1
         stats.rx_bytes += length
-        self._counters.add(flow.counter)
+        counter, counts = flow.counter, self._counters.values
+        counts[counter] = counts.get(counter, 0) + 1
         neighbor.used = now
         data = neighbor.header + flow.head + data[flow.rest :]
         if csum == CSUM_PARTIAL:

@@ -18,7 +18,7 @@ from collections import deque
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Final, Protocol, final
 
-from capas.base.clock import NEVER, US, ManualClock, Scheduler, Timer
+from capas.base.clock import NEVER, SECOND, US, ManualClock, Scheduler, Timer
 from capas.base.frame import Frame
 from capas.link.link import FrameSink, Shortcut
 from capas.link.offload import split
@@ -63,6 +63,8 @@ class Station(Protocol):
 
 class End(Protocol):
     """Where a direction delivers."""
+
+    __slots__ = ()
 
     sink: FrameSink | None
     shortcut: Shortcut | None
@@ -195,10 +197,9 @@ class Direction(Timer):
         statistics.packets += 1
         statistics.bytes += size
         when = now
-        server = self._server
-        if server is not None:
-            if server.free_at <= now:
-                when = server.free_at = server.rate.finish(now, size)
+        if (server := self._server) is not None:
+            if server.free_at <= now and server.pace:
+                when = server.free_at = now + size * SECOND // server.pace
             elif (when := server.offer(size, now)) < 0:
                 statistics.queue_drops += 1
                 return
@@ -361,8 +362,7 @@ class Direction(Timer):
             self._merge(now)
         fifo = self._fifo
         end = self.end
-        shortcut = end.shortcut
-        station = end.station
+        shortcut, station = end.shortcut, end.station
         statistics = self.statistics
         while fifo and fifo[0][0] <= now:
             frame = fifo.popleft()[1]

@@ -18,7 +18,7 @@ from capas.base.native import mypyc_attr
 from capas.base.rng import Rng
 from capas.errors import ConfigurationError
 from capas.sim.marking import mark_ce
-from capas.sim.rates import LineRate
+from capas.sim.rates import ConstantRate, LineRate
 from capas.sim.units import Chance, chance, size_bytes
 
 if TYPE_CHECKING:
@@ -99,15 +99,17 @@ class DropTail(Queue):
 class TailDropServer:
     """A tail-drop queue and its line, computed instead of run.
 
-    ``free_at`` is when the line has sent everything accepted so far.  Packets whose sending has not
+    ``free_at`` is when the line has sent everything accepted so far, ``pace`` its bytes/s if they
+    are constant, else 0.  Packets whose sending has not
     begun count as waiting; the one being sent does not (as with a Linux qdisc and its device).
     """
 
-    __slots__ = ("_entries", "_held", "_waiting", "free_at", "queue", "rate")
+    __slots__ = ("_entries", "_held", "_waiting", "free_at", "pace", "queue", "rate")
 
     def __init__(self, queue: DropTail, rate: LineRate) -> None:
         self.queue: DropTail = queue
         self.rate: LineRate = rate
+        self.pace: int = rate.rate if isinstance(rate, ConstantRate) else 0
         self.free_at: int = 0
         # (start of sending, ns per packet, packets, bytes per packet)
         self._entries: deque[tuple[int, int, int, int]] = deque()

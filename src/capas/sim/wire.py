@@ -13,10 +13,13 @@ from capas.sim.direction import Direction, End, Station
 class WirePort(Link, End):
     """One end of a wire, as the link of an interface or of a switch port."""
 
+    __slots__ = ("back", "caps", "name", "out", "shortcut", "sink", "station")
+
     def __init__(self, name: str, mtu: int, trains: bool) -> None:
         self.name: str = name
         self.caps = LinkCaps(mtu, Medium.ETHERNET, True, ALL_GSO if trains else ())
         self.sink = None
+        self.shortcut = None
         self.station: Station | None = None  # None: a switch, which forwards at once
         self.out: Direction | None = None  # into the wire
         self.back: Direction | None = None  # out of it, to here

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How often Python looks for garbage while a driver is at work.
+"""How often Python looks for garbage while a driver is at work, or a large world is built.
 
 The objects of hosts live long, and connections leave no cycles behind: with Python's 700 it took a
 tenth of the time of 1,000 hosts, and of short connections.  What waits for it is 1 MB.

@@ -17,6 +17,7 @@ from time import time as taken_time
 import pytest
 
 from capas.sim import virtual_time
+from capas.sim.world import World
 
 THIS = sys.modules[__name__]
 REAL = {name: getattr(time, name) for name in ("time", "sleep", "monotonic", "gmtime", "strftime")}
@@ -163,3 +164,13 @@ def test_garbage_is_collected_less_often_while_a_world_runs():
         gc.set_threshold(5000, 5, 5)
     assert gc.get_threshold() == (5000, 5, 5)  # the program's own wish stays
     gc.set_threshold(*before)
+
+
+def test_garbage_is_collected_less_often_while_a_large_world_is_built():
+    before = gc.get_threshold()
+    world = World(1)
+    for n in range(100):
+        world.link(world.host(f"a{n}"), world.host(f"b{n}"))
+    assert gc.get_threshold()[0] > before[0]
+    world.prepare()
+    assert gc.get_threshold() == before
