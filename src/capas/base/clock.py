@@ -75,17 +75,19 @@ class Scheduler:
 
     In a large world nearly all entries are timeouts that never come true: `run` keeps what is due
     from a `_horizon` on in a heap of its own, so that frames come and go by one of some dozens that
-    stays in the processor's cache.
+    stays in the processor's cache.  The horizon moves on when nothing before it is left, and back
+    when there are more than `_most`.
 
     ``interrupted``  somebody has to do something before time goes on; ends `run`
     """
 
-    __slots__ = ("_far", "_heap", "_horizon", "_seq", "interrupted")
+    __slots__ = ("_far", "_heap", "_horizon", "_most", "_seq", "interrupted")
 
     def __init__(self) -> None:
         self._heap: list[tuple[int, int, Timer]] = []
         self._far: list[tuple[int, int, Timer]] | None = None  # due at the horizon or later
         self._horizon: int = NEVER
+        self._most: int = _MANY
         self._seq: int = 0
         self.interrupted: bool = False
 
@@ -147,7 +149,7 @@ class Scheduler:
         # The loop of every simulation: what `next_deadline` and `run_due` do, in a third of the
         # time that calling them takes.
         heap = self._heap
-        if len(heap) > _MANY and self._far is None:
+        if len(heap) > self._most:
             self._part()
         for seen in range(most):
             if not (heap or (self._far and self._approach())) or heap[0][0] > limit:
@@ -172,11 +174,12 @@ class Scheduler:
     def _part(self) -> None:
         """Keep what is not due soon apart."""
         heap = self._heap
-        horizon = self._horizon = heap[0][0] + _SOON
         heap.sort()  # a sorted list is a heap
+        horizon = self._horizon = heap[0][0] + _SOON
         near = bisect_left(heap, horizon, key=_time)
-        self._far = heap[near:]
+        self._far = sorted((self._far or []) + heap[near:])
         del heap[near:]
+        self._most = max(_MANY, 2 * near)
 
     def _approach(self) -> bool:
         """Nothing is due before the horizon: move it on; True."""
