@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any, Final, Self, TypeVar
 
-from capas.base.clock import NEVER, SECOND
+from capas.base.clock import NEVER, SECOND, US
 from capas.host.host import Host
 from capas.sockets import options
 from capas.sockets.current import require_host
@@ -22,7 +22,7 @@ from capas.sockets.driver import Driver, driver_of
 from capas.sockets.failure import fail
 from capas.sockets.ping import PingDescription
 from capas.sockets.stream import StreamDescription
-from capas.transport.endpoint import ERROR, HANGUP
+from capas.transport.endpoint import ERROR, HANGUP, WRITE
 
 T = TypeVar("T")
 
@@ -184,6 +184,11 @@ class Handle(std.socket):
         """Whether a call that would block fails: by its timeout, or by fcntl(2) on its back."""
         return self._timeout == 0 or (self._timeout is None and self._description.nonblocking)
 
+    def _limit(self, bit: int) -> int:
+        """SO_RCVTIMEO or SO_SNDTIMEO, ns; 0: none, or Python's own timeout counts."""
+        name = "send_timeout" if bit == WRITE else "receive_timeout"
+        return self._description.settings.values.get(name, 0) * US if self._timeout is None else 0
+
     def _deadline(self) -> int:
         timeout = self._timeout
         if timeout is None or timeout > 1e9:
@@ -201,6 +206,9 @@ class Handle(std.socket):
             raise fail(errno.EAGAIN)
         if deadline < 0:
             deadline = self._deadline()
+        limit = self._limit(bit)
+        if limit:
+            deadline = min(deadline, driver.now() + limit)
         mask = bit | ERROR | HANGUP
         while True:
             ready = driver.wait(self.description.endpoint, mask, deadline)
@@ -209,7 +217,7 @@ class Handle(std.socket):
             if result is not None:
                 return result
             if ready == 0 and driver.now() >= deadline:
-                raise TimeoutError("timed out")
+                raise fail(errno.EAGAIN) if limit else TimeoutError("timed out")
             if not ready & bit:
                 mask = bit  # an old error or hang-up that this call does not mind
 

@@ -89,9 +89,10 @@ class Socket(Handle):
             return
         if self._never_waits():
             raise fail(errno.EINPROGRESS)
-        deadline = self._deadline()
+        limit = self._limit(WRITE)
+        deadline = self._driver.now() + limit if limit else self._deadline()
         if not self._driver.wait(description.endpoint, WRITE | ERROR | HANGUP, deadline):
-            raise TimeoutError("timed out")
+            raise fail(errno.EINPROGRESS) if limit else TimeoutError("timed out")
         with self._driver.lock:
             description.connected()
 

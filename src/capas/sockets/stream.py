@@ -90,7 +90,7 @@ class StreamDescription(Description):
         if not addr.is_unspecified(packed) and not self.host.net.is_local(packed):
             raise fail(errno.EADDRNOTAVAIL)
         self._scope = scope
-        self.binding = self._tcp.bindings.bind(self._wish(packed, port))
+        self.binding = self._tcp.bind(self._wish(packed, port))
 
     def _wish(self, address: bytes, port: int) -> Binding:
         get = self.settings.get

@@ -73,10 +73,7 @@ def overlap(a: bytes, a_v6only: bool, b: bytes, b_v6only: bool) -> bool:
 
 @final
 class Binding:
-    """A TCP port held by a socket, its listener and the connections they made.
-
-    ``users``  how many hold it; the last `PortBindings.release` frees it
-    """
+    """A TCP port held by a socket that was bound, and by its listener."""
 
     __slots__ = (
         "address",
@@ -85,7 +82,6 @@ class Binding:
         "port",
         "reuse_address",
         "reuse_port",
-        "users",
         "v6only",
     )
 
@@ -105,7 +101,6 @@ class Binding:
         self.v6only: bool = v6only
         self.device: int = device
         self.listening: bool = False
-        self.users: int = 0
 
 
 @final
@@ -130,7 +125,6 @@ class PortBindings:
         elif self.conflict(wanted):
             raise os_error(errno.EADDRINUSE)
         self.ports.setdefault(wanted.port, []).append(wanted)
-        wanted.users = 1
         return wanted
 
     def listen(self, binding: Binding) -> None:
@@ -156,10 +150,8 @@ class PortBindings:
         return False
 
     def release(self, binding: Binding) -> None:
-        """One user less."""
-        binding.users -= 1
-        if binding.users == 0:
-            held = self.ports[binding.port]
-            held.remove(binding)
-            if not held:
-                del self.ports[binding.port]
+        """Nobody holds it any more."""
+        held = self.ports[binding.port]
+        held.remove(binding)
+        if not held:
+            del self.ports[binding.port]

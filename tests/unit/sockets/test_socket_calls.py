@@ -136,6 +136,65 @@ def test_refused_unreachable_and_timed_out(world: World) -> None:
     here(world, program)
 
 
+def test_timeouts_of_the_kernel(world: World) -> None:
+    """SO_RCVTIMEO and SO_SNDTIMEO end blocking calls by EAGAIN, a connect by EINPROGRESS."""
+
+    def program() -> None:
+        one, other = socketpair_of()
+        with one, other:
+            for option in (std.SO_RCVTIMEO, std.SO_SNDTIMEO):
+                one.setsockopt(std.SOL_SOCKET, option, struct.pack("@ll", 2, 500_000))
+            before = time.monotonic()
+            with pytest.raises(BlockingIOError):
+                one.recv(1)
+            assert time.monotonic() - before == pytest.approx(2.5)
+            with pytest.raises(BlockingIOError):
+                one.sendall(bytes(10_000_000))
+            one.settimeout(1)  # from now on Python waits, not the kernel
+            with pytest.raises(TimeoutError):
+                one.recv(1)
+        with Socket() as sock:
+            sock.setsockopt(std.SOL_SOCKET, std.SO_SNDTIMEO, struct.pack("@ll", 1, 0))
+            before = time.monotonic()
+            with pytest.raises(BlockingIOError) as caught:
+                sock.connect(("10.0.0.77", 81))
+            assert caught.value.errno == errno.EINPROGRESS
+            assert time.monotonic() - before == pytest.approx(1)
+
+    here(world, program)
+
+
+def test_a_port_in_time_wait_is_in_use(world: World) -> None:
+    """A server that is started again finds its port taken, unless it says SO_REUSEADDR."""
+
+    def program() -> None:
+        listener = Socket()
+        listener.bind(("", 7))
+        listener.listen()
+        client = Socket()
+        client.connect(("127.0.0.1", 7))
+        server, _ = listener.accept()
+        listener.close()
+        for _ in range(2):  # the connection is open, then in TIME-WAIT
+            with Socket() as again:
+                with pytest.raises(OSError) as caught:
+                    again.bind(("", 7))
+                assert caught.value.errno == errno.EADDRINUSE
+                with pytest.raises(OSError):
+                    again.bind(("127.0.0.1", 7))
+                again.setsockopt(std.SOL_SOCKET, std.SO_REUSEADDR, 1)
+                again.bind(("", 7))
+                again.listen()
+            server.close()
+            client.close()
+            time.sleep(1)
+        time.sleep(60)
+        with Socket() as again:
+            again.bind(("", 7))
+
+    here(world, program)
+
+
 def test_timeouts_and_non_blocking_calls(world: World) -> None:
     def program() -> None:
         one, other = socketpair_of()

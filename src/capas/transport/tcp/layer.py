@@ -23,7 +23,7 @@ from capas.internet.shared import UNICAST
 from capas.internet.types import IcmpError, TransportHandler
 from capas.transport.demux import BoundTable, arriving_key, make_key
 from capas.transport.endpoint import Endpoint
-from capas.transport.ports import Binding, EphemeralPorts, PortBindings
+from capas.transport.ports import Binding, EphemeralPorts, PortBindings, overlap
 from capas.transport.tcp import icmp, opening
 from capas.transport.tcp.connection import TcpConnection
 from capas.transport.tcp.cookies import Secrets
@@ -325,6 +325,21 @@ class TcpLayer(TransportHandler):
         if not port:
             raise os_error(errno.EADDRNOTAVAIL)
         return port
+
+    def bind(self, wanted: Binding) -> Binding:
+        """Hold a port; OSError EADDRINUSE.
+
+        As in Linux (inet_csk_bind_conflict), connections from that port are in the way of a socket
+        without SO_REUSEADDR, those in TIME-WAIT too: the famous error of a server started again.
+        """
+        if wanted.port and not wanted.reuse_address:
+            for c in self.table.values():
+                path = c.path
+                if path.local_port == wanted.port and overlap(
+                    wanted.address, wanted.v6only, path.local, True
+                ):
+                    raise os_error(errno.EADDRINUSE)
+        return self.bindings.bind(wanted)
 
     def listen(self, binding: Binding, backlog: int, now: int) -> TcpListener:
         """Passive OPEN on a bound port; OSError EADDRINUSE if another listener is in the way."""
