@@ -2,8 +2,10 @@
 """Threads, locks and queues that programs of a world make are the world's."""
 
 import asyncio
+import gc
 import queue
 import socketserver
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -105,6 +107,44 @@ def test_a_loop_that_waits_for_an_event_is_told(world: Any) -> None:
         assert event.is_set()
 
     capas.run(main, world=world, host="a")
+
+
+def test_a_killed_event_loop_leaves_no_complaints(
+    world: Any, monkeypatch: Any, caplog: Any
+) -> None:
+    """Its tasks would await something on their way out; the garbage collector told of each."""
+    complaints: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", complaints.append)
+    ended: list[str] = []
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await reader.read()
+        finally:
+            writer.close()
+            await writer.wait_closed()
+
+    async def serve() -> None:
+        try:
+            async with await asyncio.start_server(handle, port=7) as server:
+                await server.serve_forever()
+        finally:
+            await asyncio.sleep(1)
+            ended.append("here")
+
+    async def client() -> None:
+        await asyncio.open_connection("a", 7)
+        await asyncio.sleep(1)
+
+    with capas.installed():
+        world.thread("a", lambda: asyncio.run(serve()))
+        world.thread("b", lambda: asyncio.run(client())).result()
+        world.kill(world.hosts["a"])
+        world.run(until="5s")
+    gc.collect()
+    assert complaints == []
+    assert ended == []
+    assert "destroyed" not in caplog.text
 
 
 def test_outside_all_is_genuine(world: Any) -> None:

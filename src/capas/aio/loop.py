@@ -12,8 +12,10 @@ is used of asyncio's private parts.
 """
 
 import asyncio
+import contextlib
 import signal
 import socket as std
+import sys
 import threading
 import types
 from asyncio import base_events
@@ -27,11 +29,15 @@ from capas.aio import names
 from capas.aio.selector import LoopSelector
 from capas.aio.transport import StreamTransport
 from capas.base.clock import SECOND
+from capas.errors import DeadlockError
 from capas.sockets.current import context_of, current_host
 from capas.sockets.driver import Driver, driver_of
+from capas.sockets.failure import ProcessKilled
 from capas.sockets.modules import make_socket
 from capas.sockets.socket import Socket
 from capas.sockets.stream import StreamDescription
+
+_AWAITS: Final = 16  # times that a coroutine may await something on its way out
 
 
 class _SocketModule(types.ModuleType):
@@ -89,13 +95,31 @@ class CapasEventLoop(asyncio.SelectorEventLoop):
         try:
             with self.driver.activate():
                 super().run_forever()
+        except ProcessKilled:
+            self._bury()
+            raise
         finally:
             self.driver.release()
 
     def close(self) -> None:
         """Close; the driver is free for another loop."""
+        if isinstance(sys.exc_info()[1], DeadlockError):  # of a task that waits in its cleanup
+            self._bury()
         super().close()
         self._loop_selector.close()
+
+    def _bury(self) -> None:
+        """Nobody waits for what tasks would still do: their coroutines end now, without a word.
+
+        Later it would be the garbage collector that ends them, and complains of what they await.
+        """
+        for task in sorted(asyncio.all_tasks(self), key=lambda task: task.get_name()):
+            task._log_destroy_pending = False  # type: ignore[attr-defined]
+            coroutine = task.get_coro()
+            for _ in range(_AWAITS):
+                with contextlib.suppress(BaseException):
+                    coroutine.close()
+                    break
 
     # -- connections ------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from capas.errors import CapasError
 from capas.sim.engine import Engine, HostNode, thread_place
 from capas.sim.virtual_time import real_time
 from capas.sockets.current import context_of
+from capas.sockets.failure import ProcessKilled
 from capas.transport.endpoint import ERROR, HANGUP, READ, WRITE, Endpoint, Watcher
 
 if TYPE_CHECKING:
@@ -25,10 +26,6 @@ if TYPE_CHECKING:
 
 _GRACE: Final = 1.0  # s of real time that an interrupted program has to come to a wait
 _BITS: Final = ((READ, "READ"), (WRITE, "WRITE"), (ERROR, "ERROR"), (HANGUP, "HANGUP"))
-
-
-class ProcessKilled(BaseException):
-    """Raised inside a process whose host loses power, or whose world is closed."""
 
 
 @final

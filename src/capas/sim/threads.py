@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any, Final, Self, cast, final
 
 from capas.base.clock import NEVER, SECOND
 from capas.sim import virtual_time
-from capas.sim.process import Process, ProcessKilled
+from capas.sim.process import Process
 from capas.sockets.current import current_host
+from capas.sockets.failure import ProcessKilled
 
 if TYPE_CHECKING:
     from capas.sim.driver import SimDriver

@@ -7,3 +7,7 @@ import os
 def fail(number: int) -> OSError:
     """Such as ConnectionRefusedError(111, "Connection refused")."""
     return OSError(number, os.strerror(number))
+
+
+class ProcessKilled(BaseException):
+    """Raised where a blocking program waits, when its host loses power or its world is closed."""
