@@ -167,7 +167,8 @@ class Scheduler:
                 clock.time = when
             timer.fire(clock.time)
             if self.interrupted:
-                self.run_due(clock.time)
+                if not heap or heap[0][0] <= clock.time:
+                    self.run_due(clock.time)
                 return seen + 1
         return most
 

@@ -206,12 +206,11 @@ class SimDriver(Driver):
 
     def turn(self, deadline: int) -> None:
         """Let the world run until something concerns an event loop."""
-        engine = self.engine
-        self._prepare()
+        engine, clock = self.engine, self.engine.clock
         if engine.current is not None:
+            self._prepare()
             self._turn_in_process(engine.current, deadline)
             return
-        clock = engine.clock
         now = clock.time
         if now != self._turn_time:
             self._turn_time = now
@@ -219,6 +218,7 @@ class SimDriver(Driver):
         self._turns += 1
         if deadline <= now and self._turns <= _EAGER:
             return
+        self._prepare()
         engine.enter()
         try:
             if engine.touched:

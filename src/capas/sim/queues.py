@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from typing import TYPE_CHECKING, Final, final
 
-from capas.base.clock import MS
+from capas.base.clock import MS, SECOND
 from capas.base.frame import Frame
 from capas.base.native import mypyc_attr
 from capas.base.rng import Rng
@@ -172,8 +172,13 @@ class TailDropServer:
         start = self.free_at
         if start < now:
             start = now
-        end = self.rate.finish(start, size)
-        self.free_at = end
+            if self._entries:  # all of them are out
+                self._entries.clear()
+                self._waiting = self._held = 0
+        pace = self.pace
+        end = self.free_at = (
+            start + size * SECOND // pace if pace else self.rate.finish(start, size)
+        )
         if start > now or packets > 1:
             self._entries.append((start, (end - start) // packets, packets, size // packets))
             self._waiting += packets
