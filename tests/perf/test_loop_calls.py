@@ -74,7 +74,7 @@ async def each_on_a_connection(loop):
 
 
 @pytest.mark.parametrize(
-    ("main", "budget"), [(one_after_the_other, 27), (each_on_a_connection, 230)]
+    ("main", "budget"), [(one_after_the_other, 23), (each_on_a_connection, 230)]
 )
 def test_calls_per_exchange(main, budget) -> None:
     each = calls(main)

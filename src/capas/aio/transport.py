@@ -135,7 +135,7 @@ class StreamTransport(ConnectionHolder):
         try:
             self._protocol.connection_made(self)
         finally:
-            self._set_reading()
+            self._reading = not (self._closing or self._paused or self._eof_read)
             if waiter is not None:
                 if not waiter.done():
                     waiter.set_result(None)

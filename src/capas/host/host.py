@@ -250,5 +250,5 @@ class Host:
         ready = self._ready.copy()
         self._ready.clear()
         for endpoint in ready:
-            endpoint.taken()
+            endpoint.queued = False  # the next edge is recorded anew
         return ready

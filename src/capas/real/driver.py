@@ -21,7 +21,7 @@ import os
 import threading
 import time
 from asyncio import _get_running_loop
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar, Final, final
 
 from capas.base.clock import NEVER, SECOND, Clock, Scheduler
@@ -82,7 +82,11 @@ class RealDriver(Driver):
         settle_allocator()
         collect_seldom()
         self.clock: Clock = clock if clock is not None else MonotonicClock()
-        self.now = self.clock.now  # type: ignore[method-assign]  # without a call between
+        #: What `now` asks: the machine itself, if that is the clock, without a call between.
+        self._read: Callable[[], int] = self.clock.now
+        self._offset: int = 0
+        if isinstance(self.clock, MonotonicClock):
+            self._read, self._offset = time.monotonic_ns, self.clock.offset
         self._mutex = threading.RLock()
         self.lock = self._mutex
         self.scheduler: Scheduler = Scheduler()
@@ -143,7 +147,7 @@ class RealDriver(Driver):
 
     def now(self) -> int:
         """Monotonic ns, with the clock's offset."""
-        return self.clock.now()
+        return self._read() + self._offset
 
     def wall(self) -> float:
         """Seconds since the Unix epoch."""

@@ -51,6 +51,8 @@ class Gatherer:
         self._pool: list[bytearray] = []
         #: The size of a frame that was read and did not join, and where its payload is.
         self._held: tuple[int, memoryview] | None = None
+        #: The buffer of short frames, which are copied out of it; a train takes it.
+        self._spare: memoryview | None = None
         self._lonely: int = 0  # frames without payload in a row that nothing joined
         self._empty: bool = False  # the last read found nothing
 
@@ -79,13 +81,15 @@ class Gatherer:
             placed, room = True, landing.room
             size = os.readv(fd, (head, room))
         else:
-            room = memoryview(self._buffer())
+            room = memoryview(self._buffer()) if self._spare is None else self._spare
+            self._spare = room
             size = os.readv(fd, (head, room))
         end = size - length
         if end < _SHORT and (end or self._is_lonely()):
             if abs(end) == _OTHER:  # or acknowledgements of the other family would never join
                 self._head = bytearray(size)
             return self._single(head, room, size, now)
+        self._spare = None
         facts = self._facts(head, size - self._prefix)
         if not train.begin(head, room[:end], facts[0] == CSUM_NONE):
             frame = self._single(head, room, size, now)

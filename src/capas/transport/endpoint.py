@@ -28,28 +28,25 @@ class Endpoint:
 
     ``readiness``  READ | WRITE | ERROR | HANGUP, level-triggered
     ``watcher``    whom the driver tells; owned by the socket layer
+    ``queued``     on the host's list of endpoints with news, until the host hands that over
     """
 
-    __slots__ = ("_queued", "_ready", "readiness", "watcher")
+    __slots__ = ("_ready", "queued", "readiness", "watcher")
 
     def __init__(self, ready: "list[Endpoint]") -> None:
         self.readiness: int = 0
         self.watcher: Watcher | None = None
         self._ready: list[Endpoint] = ready
-        self._queued: bool = False
+        self.queued: bool = False
 
     def set_ready(self, bits: int) -> None:
         """Add bits; record the edge for the driver."""
         if bits & ~self.readiness:
             self.readiness |= bits
-            if not self._queued:
-                self._queued = True
+            if not self.queued:
+                self.queued = True
                 self._ready.append(self)
 
     def clear(self, bits: int) -> None:
         """Remove bits."""
         self.readiness &= ~bits
-
-    def taken(self) -> None:
-        """The host hands this endpoint to the driver: the next edge is recorded anew."""
-        self._queued = False

@@ -31,7 +31,7 @@ TIMESTAMP_PREFIX: Final = b"\x01\x01\x08\x0a"
 MAX_BLOCKS: Final = 4  # SACK blocks in 40 bytes of options (RFC 2018 §3)
 MAX_BLOCKS_WITH_TIMESTAMPS: Final = 3
 
-_pack_timestamps = Struct("!4sLL").pack
+pack_timestamps = Struct("!4sLL").pack
 _BLOCKS: Final = tuple(Struct("!%dL" % (2 * n)) for n in range(5))
 _unpack_pair = Struct("!LL").unpack_from
 #: The options of a SYN in Linux's order: MSS, SACK permitted and timestamps, NOP and window scale.
@@ -90,7 +90,7 @@ def _parse_one(kind: int, length: int, data: bytes, at: int, segment: "Segment")
 
 def timestamps(ts_val: int, ts_ecr: int) -> bytes:
     """The aligned timestamps option, 12 bytes."""
-    return _pack_timestamps(TIMESTAMP_PREFIX, ts_val, ts_ecr)
+    return pack_timestamps(TIMESTAMP_PREFIX, ts_val, ts_ecr)
 
 
 def sack_blocks(blocks: list[int]) -> bytes:
@@ -119,7 +119,7 @@ def syn_options(
         mss_is, sack_is, scale_is = _SYN_KINDS
         return _pack_syn(mss_is, mss, sack_is, ts_val, ts_ecr, scale_is, wscale)
     out = bytearray((MSS, 4, mss >> 8, mss & 0xFF))
-    ts = b"\x08\x0a" + _pack_timestamps(b"", ts_val, ts_ecr)[4:] if ts_val >= 0 else b""
+    ts = b"\x08\x0a" + pack_timestamps(b"", ts_val, ts_ecr)[4:] if ts_val >= 0 else b""
     if order == "freebsd":
         if wscale >= 0:
             out += bytes((NOP, WINDOW_SCALE, 3, wscale))

@@ -41,7 +41,7 @@ def acknowledged(c: "TcpConnection", seg: Segment, now: int) -> None:
         _clean_progress(c, seg, ack, now)
         return
     if ack == prior_una == tx.snd_nxt and not seg.sack:
-        _window_only(c, seg, now)
+        window_only(c, seg, now)
         return
     prior_flight = recovery.in_flight(c)
     outcome = board.outcome
@@ -79,7 +79,7 @@ def acknowledged(c: "TcpConnection", seg: Segment, now: int) -> None:
     c.want_output()
 
 
-def _window_only(c: "TcpConnection", seg: Segment, now: int) -> None:
+def window_only(c: "TcpConnection", seg: Segment, now: int) -> None:
     """As `acknowledged`, when nothing is out and nothing is acknowledged."""
     tx, life = c.tx, c.life
     life.probes = 0
@@ -90,17 +90,14 @@ def _window_only(c: "TcpConnection", seg: Segment, now: int) -> None:
 
 
 def _go_on(c: "TcpConnection", now: int) -> None:
-    """What is left to do without loss: tell the user of room, and send what may be sent now."""
+    """What is left to do without loss: tell the user of room, and have sent what may be sent."""
     tx, chrono = c.tx, c.life.chrono
     if chrono.kind != NONE and tx.snd_una >= tx.queue_end:
         chrono.switch(NONE, now)
     if not c.endpoint.readiness & WRITE:
         c.writable()
-    if not c.dirty:
-        if tx.snd_nxt < tx.queue_end + tx.fin_queued:
-            c.want_output()
-        else:
-            c.account()  # what was acknowledged is held no more
+    if not c.dirty and tx.snd_nxt < tx.queue_end + tx.fin_queued:
+        c.want_output()
 
 
 def _clean_progress(c: "TcpConnection", seg: Segment, ack: int, now: int) -> None:
@@ -159,6 +156,8 @@ def _clean_progress(c: "TcpConnection", seg: Segment, ack: int, now: int) -> Non
     else:
         _rearm(c, True, now)
     _go_on(c, now)
+    if not c.dirty:
+        c.account()  # what was acknowledged is held no more
 
 
 def _take_sack(c: "TcpConnection", seg: Segment, now: int) -> bool:

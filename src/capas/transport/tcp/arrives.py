@@ -13,7 +13,7 @@ from capas.base.clock import SECOND
 from capas.base.seq import M32, diff
 from capas.transport.tcp import closing, freebsd, handshake, synsent, text
 from capas.transport.tcp import timers as tt
-from capas.transport.tcp.acknowledge import acknowledged
+from capas.transport.tcp.acknowledge import acknowledged, window_only
 from capas.transport.tcp.receiver import ACK_NOW
 from capas.transport.tcp.states import (
     CLOSE_WAIT,
@@ -251,7 +251,10 @@ def fifth_check_ack(c: "TcpConnection", seg: Segment, now: int) -> bool:
         return False
     if c.neg.ts_ok:
         _remember_timestamp(c, seg, now)
-    acknowledged(c, seg, now)
+    if ack == tx.snd_una == tx.snd_nxt and not seg.sack:
+        window_only(c, seg, now)
+    else:
+        acknowledged(c, seg, now)
     return c.state < FIN_WAIT_1 or _closing_states(c, now)
 
 

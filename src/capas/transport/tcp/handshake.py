@@ -82,7 +82,7 @@ def send_syn(c: "TcpConnection", now: int) -> None:
             flags |= ECE | CWR  # not on later attempts: RFC 3168 §6.1.1.1
         ts_ecr = 0
     if ts_ok:
-        ts_val = ts_now(c, now)
+        ts_val = (now // MS + neg.ts_offset) & M32
     shift = -1
     if wscale_ok:  # as agreed when the peer's SYN came, if it has
         shift = rx.rcv_wscale if passive else window_shift(config, rx.limit)

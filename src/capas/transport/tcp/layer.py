@@ -121,8 +121,8 @@ class TcpLayer(TransportHandler):
     ) -> None:
         """A TCP packet in ``frame.data[l4:end]`` (untrusted bytes)."""
         data = frame.data
-        counters = self.counters
-        counters.add("tcp.segments_in")
+        counts = self.counters.values  # as `add`, for each segment
+        counts["tcp.segments_in"] = counts.get("tcp.segments_in", 0) + 1
         if end - l4 < 20:
             self._drop(now, "tcp.truncated", "RFC 9293 §3.1")
             return

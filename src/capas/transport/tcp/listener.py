@@ -107,7 +107,7 @@ class TcpListener:
 
     def may_establish(self, c: "TcpConnection", now: int) -> bool:
         """The last ACK of a handshake came: is there room?  If not, it is as if it was lost."""
-        if self.has_room():
+        if len(self.queue) <= self.backlog:  # as `has_room`
             return True
         self.env.counters.add("tcp.accept_queue_full")
         trace = self.env.trace

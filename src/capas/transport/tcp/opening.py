@@ -103,7 +103,8 @@ def _child(
     iss: int = -1,
 ) -> TcpConnection:
     local, local_port, remote, remote_port, key = path
-    scope = interface.index if addr.is_link_local(remote) else 0
+    # Link-local addresses begin with 169 or 254.
+    scope = interface.index if remote[0] >= 169 and addr.is_link_local(remote) else 0
     way = Path(layer.net, local, local_port, remote, remote_port, scope, key)
     way.tos, way.ttl = listener.tos, listener.ttl
     if iss < 0:

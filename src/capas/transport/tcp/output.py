@@ -23,7 +23,7 @@ from capas.transport.tcp.recovery import RECOVERY, in_flight
 from capas.transport.tcp.states import HAS_OUTPUT, SYN_RECEIVED
 from capas.wire import tcp_options
 from capas.wire.tcp import ACK, CWR, ECE, FIN, PSH, RST, URG
-from capas.wire.tcp_options import timestamps
+from capas.wire.tcp_options import TIMESTAMP_PREFIX, pack_timestamps, timestamps
 
 if TYPE_CHECKING:
     from capas.transport.tcp.connection import TcpConnection
@@ -64,7 +64,8 @@ def transmit(c: "TcpConnection", seq: int, n: int, flags: int, now: int) -> bool
         room = -1
         options = b""
         if neg.ts_ok:
-            options = timestamps((now // MS + neg.ts_offset) & M32, rx.ts_recent)
+            val = (now // MS + neg.ts_offset) & M32
+            options = pack_timestamps(TIMESTAMP_PREFIX, val, rx.ts_recent)
     else:
         room = _sack_room(c, n)
         options = _options(c, room, now)
@@ -82,7 +83,8 @@ def transmit(c: "TcpConnection", seq: int, n: int, flags: int, now: int) -> bool
         c.path.set_segment_size(tx.mss)
         c.counters.add("tcp.segments_out", -(-n // tx.mss))
     else:
-        c.counters.add("tcp.segments_out")
+        counts = c.counters.values  # as `add`
+        counts["tcp.segments_out"] = counts.get("tcp.segments_out", 0) + 1
     if room != 0:
         c.acknowledged_now(now, n > 0)
     else:  # a bare acknowledgement with the SACK blocks follows, if one was due

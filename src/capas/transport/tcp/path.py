@@ -23,6 +23,9 @@ TCP_HEADER: Final = 20  # bytes, RFC 9293 §3.1
 MIN_MSS: Final = 48  # Linux tcp_min_snd_mss
 MAX_PACKET: Final = 65_535  # bytes: the total length field of IPv4
 _pack = Struct("!HHLLHHHH").pack
+#: What the link is asked for with a single segment: the same for all.
+_ONE4: Final = Offload(20, CHECKSUM_OFFSET)
+_ONE6: Final = Offload(40, CHECKSUM_OFFSET)
 
 
 @final
@@ -95,7 +98,7 @@ class Path:
         self.probed_mtu: int = 0
         self.gso_type: int = GSO_TCPV4 if len(remote) == 4 else GSO_TCPV6
         self.gso_max: int = 0
-        self.offload: Offload = Offload(self.ip_header, CHECKSUM_OFFSET)
+        self.offload: Offload = _ONE4 if len(remote) == 4 else _ONE6
         self.gso_offload: Offload = self.offload
         self.tos: int = 0
         self.ttl: int = 0

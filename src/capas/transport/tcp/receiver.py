@@ -266,7 +266,8 @@ class Receiver:
         head = first[offset:] if offset else first
         if not chunks:
             self.chunks = _NOTHING
-            self._took(have)
+            self.buffered = 0  # as `_took`
+            self._copied += have
             return bytes(head)
         if have == limit:
             self._took(have)

@@ -105,7 +105,7 @@ def _after_read(c: "TcpConnection", now: int) -> None:
     """The buffer emptied: tune it, and tell the peer if its window was nearly shut."""
     rx = c.rx
     if not rx.buffered and not receive_ended(c):
-        c.endpoint.clear(READ)
+        c.endpoint.readiness &= ~READ
     if rx.auto_max:
         rx.tune(now, c.rtt.srtt)
     c.account()

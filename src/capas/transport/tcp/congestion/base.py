@@ -108,10 +108,12 @@ class CongestionControl:
                          output; written by output.  Windows do not grow while it is 0 (RFC 7661)
     ``max_in_flight``    most bytes in flight in this round trip
     ``phase``            OPEN, RECOVERY or LOSS
+    ``credit``           acknowledged bytes not yet turned into window (Reno's way, which most take)
     """
 
     __slots__ = (
         "_usage_end",
+        "credit",
         "cwnd",
         "cwnd_limited",
         "initial_window",
@@ -140,6 +142,7 @@ class CongestionControl:
         self.prior_cwnd: int = 0
         self.prior_ssthresh: int = 0
         self.last_sent: int = now
+        self.credit: int = 0
         self._usage_end: int = 0  # snd_nxt when max_in_flight was last reset
 
     # -- events -----------------------------------------------------------------------------------
@@ -294,7 +297,7 @@ def known(name: str) -> bool:
 
 def create(name: str, mss: int, initial_window: int, now: int) -> CongestionControl:
     """A new instance of the algorithm called ``name``; KeyError if there is none."""
-    factory = _find(name)
+    factory = _registry.get(name) or _find(name)
     if factory is None:
         raise KeyError(name)
     return factory(mss, initial_window, now)

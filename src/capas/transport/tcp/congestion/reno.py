@@ -15,13 +15,9 @@ from capas.transport.tcp.congestion.base import AckSample, CongestionControl, re
 class Reno(CongestionControl):
     """RFC 5681 by byte counting."""
 
-    __slots__ = ("credit",)
+    __slots__ = ()
 
     name: ClassVar[str] = "reno"
-
-    def __init__(self, mss: int, initial_window: int, now: int) -> None:
-        super().__init__(mss, initial_window, now)
-        self.credit: int = 0  # acknowledged bytes not yet turned into window
 
     def on_ack(self, s: AckSample) -> None:
         """Slow start, then one segment per round trip."""
