@@ -18,7 +18,7 @@ from capas.base.checksum import Buffer
 from capas.base.clock import Scheduler
 from capas.base.config import HostConfig
 from capas.base.events import Counters, Tracer
-from capas.base.frame import CSUM_PARTIAL, GSO_UDP_L4, Frame, Offload
+from capas.base.frame import CSUM_PARTIAL, GSO_TCPV4, GSO_TCPV6, Frame, Offload
 from capas.base.rng import Rng
 from capas.link import offload as software
 from capas.link.arp import ArpLayer
@@ -34,11 +34,7 @@ from capas.link.parts import (
     Stats,
     Tap,
 )
-from capas.wire.address import (
-    BROADCAST4,
-    BROADCAST_MAC,
-    multicast_mac,
-)
+from capas.wire.address import BROADCAST4, BROADCAST_MAC, multicast_mac
 from capas.wire.ethernet import HEADER, TYPE_IPV4, TYPE_IPV6, TYPE_MIN, TYPE_VLAN
 
 __all__ = [
@@ -53,6 +49,7 @@ __all__ = [
 ]
 
 _ETHERNET: Final = Struct("!6s6xH")
+_TCP: Final = (GSO_TCPV4, GSO_TCPV6)
 
 
 @final
@@ -303,8 +300,9 @@ class Interface(FrameSink):
         if offload is None:
             return self.transmit(Frame(b"".join(pieces), now), l3, now)
         gso_type, gso_size = offload.gso_type, offload.gso_size
+        direct = self.up and not self.taps and not self.queue
         train = 0
-        if self.caps.train and gso_type in self.caps.gso_types and gso_type != GSO_UDP_L4:
+        if self.caps.train and gso_type in _TCP and (direct or self.caps.gso_types):
             train = 3 if l3 else 2  # pieces of headers: link, IP, TCP
         data = b"".join(pieces[:train] if train else pieces)
         start, offset = offload.csum_start + l3, offload.csum_offset
@@ -312,10 +310,11 @@ class Interface(FrameSink):
         if not train or len(pieces) <= train:
             return self.transmit(frame, l3, now)
         frame.body = pieces[train:]
-        if not self.taps and self.up and not self.queue:
+        if direct:
             sent, parts = self.link.transmit_train(frame, l3)
             self.stats.tx_frames += sent
-            self.stats.tx_bytes += len(frame) + (sent - 1) * len(data) if sent else 0
+            self.stats.tx_bytes += len(frame) + (sent + len(parts) - 1) * len(data)
+            self.stats.tx_bytes -= sum(map(len, parts))
             return not parts or self._pass(parts, now)
         parts = software.cut(frame, l3, self.caps.gso_max)
         accepted = [self.transmit(part.joined(), l3, now) for part in parts]

@@ -10,7 +10,6 @@ Budget: no loop over bytes; each payload byte is copied once and summed at most 
 (CPython 3.11).
 """
 
-from collections.abc import Iterator
 from struct import Struct
 from typing import Final, final
 
@@ -140,31 +139,35 @@ def cut(frame: Frame, l3: int, most: int) -> list[Frame]:
     """The super-frames, IP packets of up to ``most`` bytes, of a train that is to be sent."""
     if len(frame) - l3 <= most:
         return [frame]
-    return [part(frame, pieces, n) for pieces, n in super_frames(frame, l3, most)]
+    return [part(frame, pieces) for pieces in super_frames(frame, l3, most)]
 
 
-def part(frame: Frame, pieces: list[Buffer], n: int) -> Frame:
+def part(frame: Frame, pieces: list[Buffer]) -> Frame:
     """A super-frame of the train ``frame``, as `super_frames` gives it."""
-    kind, size = (frame.gso_type, frame.gso_size) if n > frame.gso_size else (0, 0)
     data, body = bytes(pieces[1]), tuple(pieces[2:])
+    kind, size = frame.gso_type, frame.gso_size
+    if sum(map(len, body)) <= size:
+        kind = size = 0
     return Frame(data, frame.time, CSUM_PARTIAL, frame.csum_start, 16, kind, size, 0, body)
 
 
 def super_frames(
-    frame: Frame, l3: int, most: int, before: bytes = b""
-) -> Iterator[tuple[list[Buffer], int]]:
-    """As `cut`, each as what to write: ``before``, headers, payload; and bytes of payload.
+    frame: Frame, l3: int, most: int, before: bytes = b"", alone: bytes = b""
+) -> list[list[Buffer]]:
+    """As `cut`, each as what to write: ``before``, headers, payload.
 
-    The headers of the next are written over them.  One as long as the one before, as nearly all
-    are, differs from it in the sequence number alone, and is given that without a call.
+    ``alone`` is instead of ``before`` if only one segment is left.  Nearly all are as long as the
+    one before: such headers differ in the sequence number alone, and are made without a call.
     """
     start = len(frame.data)
     left = len(frame) - start  # bytes not yet in a super-frame
-    size = (most - (start - l3)) // frame.gso_size * frame.gso_size
+    gso = frame.gso_size
+    size = (most - (start - l3)) // gso * gso
     header = _Header(frame, l3, frame.csum_start, start, start + left, size)
     octets, at_seq, pack_into = header.octets, header.l4 + 4, _I.pack_into
     seq, again = header.seq, -1
-    pieces: list[Buffer] = [before, octets]
+    made: list[list[Buffer]] = []
+    pieces: list[Buffer] = [before, b""]
     have = 0  # bytes of payload in `pieces`
     for piece in frame.body:
         view = memoryview(piece)
@@ -185,9 +188,32 @@ def super_frames(
                 header.stamp(have, not left)
                 again = -1 if header.count else header.again
             seq = (seq + have) & _M32
-            yield pieces, have
-            pieces = [before, octets]
+            if have <= gso:
+                pieces[0] = alone
+            pieces[1] = bytes(octets)
+            made.append(pieces)
+            pieces = [before, b""]
             have = 0
+    return made
+
+
+def wire_segments(frame: Frame, l3: int) -> list[tuple[bytes, memoryview]]:
+    """The segments of a train, checksums finished, each as what to write: headers, payload."""
+    body = frame.body
+    view = memoryview(b"".join(body) if len(body) > 1 else body[0])
+    start, end, size = len(frame.data), len(view), frame.gso_size
+    header = _Header(frame, l3, frame.csum_start, start, start + end, size)
+    octets, field = header.octets, header.field
+    made: list[tuple[bytes, memoryview]] = []
+    for at in range(0, end, size):
+        payload = view[at : at + size]
+        if header.again == size and at + size < end:
+            pseudo = header.stamp_again(size)
+        else:
+            pseudo = header.stamp(len(payload), at + size >= end)
+        _H.pack_into(octets, field, ones_sum(payload, pseudo + header.sum) ^ 0xFFFF)
+        made.append((bytes(octets), payload))
+    return made
 
 
 @final

@@ -15,8 +15,10 @@ train that leaves costs 2 calls besides.
 import errno
 import os
 import struct
+from collections.abc import Sequence
 from typing import Final
 
+from capas.base.checksum import Buffer
 from capas.base.frame import (
     CSUM_NONE,
     CSUM_PARTIAL,
@@ -28,7 +30,7 @@ from capas.base.frame import (
 )
 from capas.errors import DeviceError
 from capas.link.link import GSO_MAX_BYTES, LinkCaps, Medium
-from capas.link.offload import part, super_frames
+from capas.link.offload import part, super_frames, wire_segments
 from capas.real.device import Device, Landing
 from capas.real.gather import READ_MAX, Facts, Gatherer
 from capas.real.netdev import get_mtu, set_mtu, try_queue_length, try_up
@@ -152,46 +154,45 @@ class TunTap(Device):
 
     def transmit(self, frame: Frame) -> bool:
         """Write ``frame``; False only when the descriptor would block."""
-        data = frame.data
-        try:
-            if self.header == 0:
-                os.write(self._fd, data)
-            elif frame.csum == CSUM_NONE and frame.gso_type == 0:
-                os.writev(self._fd, (self._plain, data, *frame.body))
-            else:
-                os.writev(self._fd, (self._vnet_header(frame), data, *frame.body))
-        except BlockingIOError:
-            self.busy = True
-            return False
-        except OSError as error:
-            self._refused(error)
-        return True
+        if self.header == 0:
+            return self._write([(frame.data,)]) == 1
+        plain = frame.csum == CSUM_NONE and frame.gso_type == 0
+        before = self._plain if plain else self._vnet_header(frame)
+        return self._write([(before, frame.data, *frame.body)]) == 1
 
     def transmit_train(self, frame: Frame, l3: int) -> tuple[int, list[Frame]]:
-        """Write a train, super-frame by super-frame, each with one call and no copy of payload."""
+        """Write a train part by part, each with one call and no copy of payload."""
+        if not self.caps.gso_types:
+            segments = wire_segments(frame, l3)
+            sent = self._write(segments)
+            return sent, [Frame(b"".join(one), frame.time) for one in segments[sent:]]
         most = self.caps.gso_max
         if len(frame) - l3 <= most:
             return (1, []) if self.transmit(frame) else (0, [frame])
-        fd, gso, writev = self._fd, frame.gso_size, os.writev
+        alone = _VNET.pack(VNET_NEEDS_CSUM, 0, 0, 0, frame.csum_start, frame.csum_offset)
+        alone = alone.ljust(self.header, b"\0")
+        parts = super_frames(frame, l3, most, self._vnet_header(frame), alone)
+        sent = self._write(parts)
+        return sent, [part(frame, pieces) for pieces in parts[sent:]]
+
+    def _write(self, frames: Sequence[Sequence[Buffer]]) -> int:
+        """Write frames, how many, until the descriptor would block.
+
+        One right behind the other: a receiver that has to wait for the next goes to sleep, and to
+        wake it costs us more than the frame.
+        """
+        fd, writev = self._fd, os.writev
         sent = 0
-        waiting: list[Frame] = []
-        for pieces, n in super_frames(frame, l3, most, self._vnet_header(frame)):
-            if n <= gso or waiting:
-                last = part(frame, pieces, n)
-                if waiting or not self.transmit(last):
-                    waiting.append(last)
-                    continue
-            else:
-                try:
-                    writev(fd, pieces)
-                except BlockingIOError:
-                    self.busy = True
-                    waiting.append(part(frame, pieces, n))
-                    continue
-                except OSError as error:
-                    self._refused(error)
+        for pieces in frames:
+            try:
+                writev(fd, pieces)
+            except BlockingIOError:
+                self.busy = True
+                break
+            except OSError as error:
+                self._refused(error)
             sent += 1
-        return sent, waiting
+        return sent
 
     def _vnet_header(self, frame: Frame) -> bytes:
         """The virtio_net_hdr that says what ``frame`` says; super-frames of a flow share one."""

@@ -16,7 +16,7 @@ from capas.base.frame import (
     GSO_UDP_L4,
     Frame,
 )
-from capas.link.offload import complete, cut, split, transport_offset
+from capas.link.offload import complete, cut, split, transport_offset, wire_segments
 
 BOTH = pytest.mark.parametrize("v6", [False, True])
 
@@ -206,6 +206,7 @@ def test_a_train_is_cut_into_what_one_whole_frame_would_split_into(
     if len(parts) == 1:
         return  # its IP length was right before
     assert [s.data for s in got] == [s.data for s in split(train.joined(), 14, finish=True)]
+    assert [s.data for s in got] == [b"".join(made) for made in wire_segments(train, 14)]
     assert all(intact(s.data) for s in got)
 
 

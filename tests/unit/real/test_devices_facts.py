@@ -23,7 +23,7 @@ from capas.base.frame import (
 )
 from capas.errors import DeviceError
 from capas.link.link import ALL_GSO, LinkCaps, Medium
-from capas.link.offload import cut
+from capas.link.offload import cut, split
 from capas.real import devices
 from capas.real.devices import TunTap
 
@@ -192,6 +192,25 @@ def test_no_bytes_of_a_descriptor_raise(data: bytes) -> None:
     assert (frame is None) == (len(data) <= 10)
     if frame is not None and frame.csum == CSUM_PARTIAL:
         assert frame.csum_start + frame.csum_offset + 2 <= len(frame.data)
+
+
+@pytest.mark.parametrize("room", [1 << 20, 1 << 12])
+def test_without_super_frames_it_leaves_as_segments_with_checksums(room: int) -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, room)
+    device = TunTap(theirs.detach(), "t0", LinkCaps(1500, Medium.IP), 0, 0)
+    ip = b"\x45\0\0\0\0\7\x40\0\x40\6\0\0\x0a\0\0\1\x0a\0\0\2"
+    body = (bytes(range(256)) * 20, b"x" * 999, b"y")
+    train = Frame(ip + tcp(0)[20:], 0, CSUM_PARTIAL, 20, 16, GSO_TCPV4, 1448, 0, body)
+    sent, waiting = device.transmit_train(train, 0)
+    assert sent + len(waiting) == 5 and device.busy == bool(waiting) == (room < 1 << 20)
+    got = [ours.recv(2000) for _ in range(sent)]
+    for frame in waiting:
+        assert device.transmit(frame)
+        got.append(ours.recv(2000))
+    assert got == [one.data for one in split(train.joined(), 0, finish=True)]
+    ours.close()
+    device.close()
 
 
 @pytest.mark.parametrize("room", [1 << 20, 1 << 17])
