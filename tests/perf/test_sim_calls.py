@@ -1,16 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a frame costs on a wire, counted in Python calls, so that a noisy machine cannot fail it."""
 
+import gc
 import sys
+from itertools import pairwise
+from socket import AF_INET, SOCK_DGRAM
 
 import pytest
 
-from capas.base.clock import NEVER, ManualClock, Scheduler
+from capas.base.clock import NEVER, SECOND, ManualClock, Scheduler
 from capas.base.frame import Frame
 from capas.base.rng import Rng
 from capas.sim import links
 from capas.sim.links import LinkSettings
 from capas.sim.wire import Wire
+from capas.sim.world import World
+from capas.sockets.socket import Socket
 
 
 class Sink:
@@ -29,6 +34,7 @@ def calls_of(function):
         if event == "call":
             count += 1
 
+    gc.collect()  # what other tests left behind calls finalizers
     sys.setprofile(profile)
     try:
         function()
@@ -63,3 +69,41 @@ def test_calls_per_frame(settings, budget):
 
     each = calls_of(run) / len(frames)
     assert each <= budget, each
+
+
+class Seen:
+    """A tap that keeps the frames sent."""
+
+    def __init__(self):
+        self.frames = []
+
+    def captured(self, interface, frame, sent, now):
+        if sent:
+            self.frames.append(frame)
+
+
+def calls_along(routers):
+    """Of a datagram that passes so many routers, the lines between them idle."""
+    world = World(1)
+    path = [world.host("a"), *(world.router(f"r{n}") for n in range(routers)), world.host("b")]
+    for one, other in pairwise(path):
+        world.link(one, other, rate="1Gbit", delay="1ms")
+    seen = Seen()
+    path[0].interfaces[1].taps.append(seen)
+
+    def send():
+        with Socket(AF_INET, SOCK_DGRAM) as s:
+            s.sendto(bytes(100), ("b", 9))
+
+    for _ in range(2):  # the first makes the routers ask who the next one is, both make them learn
+        world.thread("a", send)
+        world.run_for(1)
+    port, frame = path[0].interfaces[1].link, seen.frames[-1]
+    path[-1].interfaces[1].link.sink = None  # nobody takes it
+    port.transmit(frame)
+    return calls_of(lambda: world.scheduler.run(world.engine.clock, world.now + SECOND, 1 << 30))
+
+
+def test_calls_per_hop():
+    """fire, take, the frame, transmit, push, at."""
+    assert (calls_along(12) - calls_along(2)) / 10 <= 6.1
