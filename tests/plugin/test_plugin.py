@@ -201,6 +201,42 @@ def test_faults_shrink_and_replay_without_hypothesis(inner):
     assert good.code == 0, good.text
 
 
+DYING = """
+from hypothesis import given, settings
+from capas.testing.strategies import network_faults
+from capas.testing.station import HostDiedError
+
+seen = []
+
+@given(faults=network_faults("client", kinds=("restart", "delay")))
+@settings(max_examples=30)
+async def test_it(internet, faults):
+    client, server = internet.hosts("client", "server")
+    internet.link(client, server, delay="20ms")
+    await server.serve(echo, port=7)
+    faults.apply(internet)
+    assert await client.run(ask()) == b"hello"
+
+@given(faults=network_faults("client", kinds=("die",)))
+@settings(max_examples=30)
+def test_blocking(internet, faults):
+    client = internet.host("client")
+    faults.apply(internet)
+    assert client.thread(time.sleep, 0.3).result() is None
+"""
+
+
+def test_an_example_whose_program_dies_with_its_host_does_not_count(inner):
+    """The least failure was always the death of the program that the test waits for."""
+    plugins = ["_hypothesis_pytestplugin"]
+    done = inner(DYING, plugins=plugins)
+    assert done.code == 0, done.text
+    line = "--capas-replay=seed=0;faults=die(client,100ms)"
+    done = inner(DYING, line, "-k", "blocking", plugins=plugins)
+    assert done.code == 1
+    assert "HostDiedError: client:_sleep ended with its host" in done.text, done.text
+
+
 def test_the_first_failure_as_it_was_found(inner):
     shrunk, found = (
         inner(SHRINKING, *words, plugins=["_hypothesis_pytestplugin"])

@@ -108,6 +108,11 @@ class Process(Timer):
         self.make_runnable()
 
     @property
+    def killed(self) -> bool:
+        """Whether it was stopped by `kill`."""
+        return self._killed
+
+    @property
     def started(self) -> bool:
         """Whether it has a thread."""
         return self._ident is not None

@@ -61,6 +61,8 @@ def _runtest(item: pytest.Function) -> None:
 def _permit_fixture(item: pytest.Function) -> None:
     """Each example resets the fixture, so no warning; and virtual time has no deadline.
 
+    Nor is it a fault of the test that many examples have no verdict (`examples`).
+
     One failure is looked for and shrunk, not each kind of exception by itself: a test of a network
     fails in a dozen ways, and what is wanted is the one smallest set of faults.
     """
@@ -69,7 +71,8 @@ def _permit_fixture(item: pytest.Function) -> None:
     name = "_hypothesis_internal_use_settings"
     chosen = getattr(item.obj, name, None) or settings.default
     assert chosen is not None
-    silenced = {*chosen.suppress_health_check, HealthCheck.function_scoped_fixture}
+    harmless = (HealthCheck.function_scoped_fixture, HealthCheck.filter_too_much)
+    silenced = {*chosen.suppress_health_check, *harmless}
     function = getattr(item.obj, "__func__", item.obj)
     ordered = [check for check in HealthCheck if check in silenced]
     phases = [phase for phase in chosen.phases if phase is not Phase.explain]
@@ -95,9 +98,13 @@ def examples(
     """While the block runs, each example of the test has its own internet, and tells its values.
 
     ``given`` are values to be used once instead of examples.  Between examples time is the
-    machine's: hypothesis measures itself.
+    machine's: hypothesis measures itself.  An example in which a program that the test waits for
+    dies with its host says nothing of the program, and is not counted.
     """
+    from hypothesis import reject
+
     from capas.sim import virtual_time
+    from capas.testing.station import HostDiedError
 
     handle = item.obj.hypothesis
     inner = handle.inner_test
@@ -115,6 +122,10 @@ def examples(
         try:
             made = inner(*args, **arguments)
             return complete(internet, made) if inspect.iscoroutine(made) else made
+        except HostDiedError:
+            if given is None and internet.plan is not None:
+                reject()
+            raise
         finally:
             virtual_time.adopt_thread(cast(Any, None))
 

@@ -47,7 +47,10 @@ class Program:
         return self.process.done
 
     def result(self) -> Any:
-        """Let the world run until the program has ended; what it returned or raised."""
+        """Let the world run until the program has ended; what it returned or raised.
+
+        `HostDiedError` if its host lost power.
+        """
         process, internet = self.process, self._internet
         process.report = False
         if (
@@ -56,6 +59,12 @@ class Program:
             and not internet.drive(NEVER, lambda: process.done)
         ):
             raise internet.world.engine.deadlock()
+        return self._outcome()
+
+    def _outcome(self) -> Any:
+        process = self.process
+        if process.killed and process.done:
+            raise HostDiedError(f"{process.name} ended with its host")
         return process.result()
 
     def __await__(self) -> Generator[Any, None, Any]:
@@ -66,7 +75,7 @@ class Program:
             future: asyncio.Future[None] = loop.create_future()
             process.finished.append(lambda _: _settle(future))
             yield from future.__await__()
-        return process.result()
+        return self._outcome()
 
     def __repr__(self) -> str:
         return f"<Program {self.process.name}{' done' if self.done else ''}>"
