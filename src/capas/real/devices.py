@@ -8,8 +8,8 @@ whole TCP (and UDP) trains of up to 64 KB come in one read.  Where the kernel re
 device's `LinkCaps` say less and the stack splits and sums by itself.
 
 Units: bytes.  Offsets in the header count from the Ethernet header on TAP, from the IP header on
-TUN, as in `Frame`.  Budget: one system call and one copy per frame, each way; a super-frame of a
-train that leaves costs 2 calls besides.
+TUN, as in `Frame`.  Budget: one system call and one copy per frame, each way; for a super-frame of
+a train no call of a Python function besides (`tests/perf`).
 """
 
 import errno
