@@ -81,14 +81,14 @@ class Host:
         self.icmp = self.stack.icmp
         self.nd = self.stack.nd
         self.nd.nameservers = self._advertised
-        self._ready: list[Endpoint] = []
+        self.ready: list[Endpoint] = []  # endpoints with new readiness, see `take_ready`
         self.tcp = TcpLayer(
             self.net,
             self.config,
             self.counters,
             self.scheduler,
             rng.stream("tcp"),
-            self._ready,
+            self.ready,
             self.memory,
         )
         self.udp = UdpLayer(
@@ -97,7 +97,7 @@ class Host:
             self.counters,
             self.scheduler,
             rng.stream("udp"),
-            self._ready,
+            self.ready,
             self.memory,
         )
         for ip in (self.ipv4, self.ipv6):
@@ -212,7 +212,7 @@ class Host:
 
     def new_endpoint(self) -> Endpoint:
         """An endpoint whose readiness this host reports."""
-        return Endpoint(self._ready)
+        return Endpoint(self.ready)
 
     # -- what a driver calls --------------------------------------------------------------------
 
@@ -245,10 +245,10 @@ class Host:
 
     def take_ready(self) -> list[Endpoint]:
         """The endpoints that gained readiness since the last call."""
-        if not self._ready:
+        if not self.ready:
             return []
-        ready = self._ready.copy()
-        self._ready.clear()
+        ready = self.ready.copy()
+        self.ready.clear()
         for endpoint in ready:
             endpoint.queued = False  # the next edge is recorded anew
         return ready

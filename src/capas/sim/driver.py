@@ -207,8 +207,8 @@ class SimDriver(Driver):
     def turn(self, deadline: int) -> None:
         """Let the world run until something concerns an event loop."""
         engine, clock = self.engine, self.engine.clock
+        self._prepare()
         if engine.current is not None:
-            self._prepare()
             self._turn_in_process(engine.current, deadline)
             return
         now = clock.time
@@ -218,7 +218,6 @@ class SimDriver(Driver):
         self._turns += 1
         if deadline <= now and self._turns <= _EAGER:
             return
-        self._prepare()
         engine.enter()
         try:
             if engine.touched:

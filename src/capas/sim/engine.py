@@ -174,10 +174,10 @@ class Engine:
                 if node.due:
                     node.due = False
                     host.advance(now)
-                if not tell(host):
+                if not (host.ready and tell(host)):
                     host.flush(now)
-                    if not tell(host):  # by loopback
-                        deadline = host.next_deadline()
+                    if not (host.ready and tell(host)):  # by loopback
+                        deadline = host.scheduler.next_deadline()
                         if deadline <= now:
                             node.due = True
                             node.touch()
