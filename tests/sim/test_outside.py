@@ -174,3 +174,29 @@ def test_processes_take_their_time(world: Any) -> None:
 
     world.thread("b", ticks)
     assert world.thread("a", main).result() == (b"1\n", [1, 2, 3])
+
+
+def test_a_loop_waits_for_a_process(world: Any) -> None:
+    """Virtual time ran to the end of the time limit while the process had hardly begun."""
+
+    async def main() -> tuple[bytes, bytes]:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", "print(input())", stdin=-1, stdout=-1
+        )
+        said, _ = await asyncio.wait_for(process.communicate(b"hello"), 100)
+        return said.strip(), str(process.returncode).encode()
+
+    async def ticks() -> None:
+        while True:
+            await asyncio.sleep(0.01)
+
+    async def both() -> tuple[bytes, bytes]:
+        ticking = asyncio.create_task(ticks())
+        try:
+            return await main()
+        finally:
+            ticking.cancel()
+
+    assert capas.run(both, world=world, host=world.hosts["a"]) == (b"hello", b"0")
+    assert world.thread("a", lambda: asyncio.run(both())).result() == (b"hello", b"0")
+    assert world.time < 100

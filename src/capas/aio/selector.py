@@ -7,8 +7,11 @@ not.  Waiting is `Driver.turn`.  Order of results: order of becoming ready.
 """
 
 import math
+import os
 import selectors
+import stat
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final, final
 
 from capas.base.clock import NEVER, SECOND
@@ -94,6 +97,9 @@ class LoopSelector(selectors.BaseSelector):
                 driver.real_selector = selectors.DefaultSelector()
         self.real: selectors.BaseSelector = driver.real_selector
         self._genuine: list[int] = []  # our descriptors in `real`
+        self._processes: set[int] = set()  # those of them that may be a process's: no sockets
+        self._outside: AbstractContextManager[object] = nullcontext()
+        self._told: bool = False  # that a genuine descriptor is ready
         self._turns: int = 0
         self._woken: bool = False
         self._closed: bool = False
@@ -117,6 +123,9 @@ class LoopSelector(selectors.BaseSelector):
         if fd < VIRTUAL_FD:
             key = self.real.register(fileobj, events, data)
             self._genuine.append(fd)
+            if self.driver.virtual and not stat.S_ISSOCK(os.fstat(fd).st_mode):
+                self._processes.add(fd)
+                self._outside = self.driver.outside(self._look_outside, only=True)
             return key
         if not events or events & ~(selectors.EVENT_READ | selectors.EVENT_WRITE):
             raise ValueError(f"Invalid events: {events!r}")
@@ -137,6 +146,7 @@ class LoopSelector(selectors.BaseSelector):
         if fd < VIRTUAL_FD:
             key = self.real.unregister(fileobj)
             self._genuine.remove(fd)
+            self._processes.discard(fd)
             return key
         entry = self.entries.pop(fd, None)
         if entry is None:
@@ -188,8 +198,12 @@ class LoopSelector(selectors.BaseSelector):
             deadline = NEVER
         else:
             deadline = min(now + math.ceil(timeout * SECOND), NEVER)
-        self._woken = False
-        driver.turn(deadline)
+        self._woken = self._told = False
+        if self._processes:
+            with self._outside:
+                driver.turn(deadline)
+        else:
+            driver.turn(deadline)
         found: list[tuple[selectors.SelectorKey, int]] = []
         if self._genuine and self._look_at_genuine():
             found.extend(self.real.select(0))
@@ -201,6 +215,20 @@ class LoopSelector(selectors.BaseSelector):
                 else:
                     hot.pop(fd, None)
         return found
+
+    def _look_outside(self, seconds: float) -> bool:
+        """Wait for genuine descriptors before virtual time goes on; True if one is ready."""
+        driver = self.driver
+        driver.asleep = True  # who wakes us writes to the self-pipe
+        try:
+            ready = self.real.select(None if seconds == math.inf else seconds)
+        finally:
+            driver.asleep = False
+        if self._told or not ready:
+            return False
+        self._told = True
+        driver.wake()
+        return True
 
     def _is_ready(self) -> bool:
         return any(entry.events() for entry in tuple(self._hot.values()))
