@@ -128,9 +128,9 @@ def test_routes_lead_everywhere_in_both_families():
     assert hops > 0 or world.hosts["r2"].counters.get("ipv4.forwarded") > 0
 
 
-def serve6():
+def serve6():  # a port of its own: that of IPv4 may linger
     with Socket(std.AF_INET6) as listener:
-        listener.bind(("::", 80))
+        listener.bind(("::", 81))
         listener.listen()
         connection, _ = listener.accept()
         with connection:
@@ -140,7 +140,7 @@ def serve6():
 
 def ask6(address):
     with Socket(std.AF_INET6) as s:
-        s.connect((address, 80))
+        s.connect((address, 81))
         s.sendall(b"hello")
         s.shutdown(std.SHUT_WR)
         return b"".join(iter(lambda: s.recv(65536), b""))
