@@ -87,6 +87,23 @@ def _permit_fixture(item: pytest.Function) -> None:
 
 
 @contextmanager
+def _judged(internet: "Internet", *, drawn: bool) -> Iterator[None]:
+    """An example in which a program that the test waits for dies with its host says nothing of the
+    program: drawn, it is not counted.
+    """
+    from hypothesis import reject
+
+    from capas.testing.station import HostDiedError
+
+    try:
+        yield
+    except HostDiedError:
+        if drawn and internet.plan is not None:
+            reject()
+        raise
+
+
+@contextmanager
 def examples(
     item: pytest.Function,
     internet: "Internet",
@@ -98,13 +115,9 @@ def examples(
     """While the block runs, each example of the test has its own internet, and tells its values.
 
     ``given`` are values to be used once instead of examples.  Between examples time is the
-    machine's: hypothesis measures itself.  An example in which a program that the test waits for
-    dies with its host says nothing of the program, and is not counted.
+    machine's: hypothesis measures itself.
     """
-    from hypothesis import reject
-
     from capas.sim import virtual_time
-    from capas.testing.station import HostDiedError
 
     handle = item.obj.hypothesis
     inner = handle.inner_test
@@ -120,12 +133,9 @@ def examples(
         values.update({k: v for k, v in arguments.items() if k not in item.funcargs})
         virtual_time.adopt_thread(internet.world.driver)
         try:
-            made = inner(*args, **arguments)
-            return complete(internet, made) if inspect.iscoroutine(made) else made
-        except HostDiedError:
-            if given is None and internet.plan is not None:
-                reject()
-            raise
+            with _judged(internet, drawn=given is None):
+                made = inner(*args, **arguments)
+                return complete(internet, made) if inspect.iscoroutine(made) else made
         finally:
             virtual_time.adopt_thread(cast(Any, None))
 
