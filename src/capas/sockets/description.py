@@ -144,6 +144,10 @@ class Description(ABC):
     def remote_address(self) -> Address:
         """getpeername(2); ENOTCONN."""
 
+    def peer_ended(self) -> bool:
+        """POLLRDHUP: nothing will be received any more."""
+        return False
+
     @abstractmethod
     def take_error(self) -> int:
         """SO_ERROR: the pending errno, which is then forgotten."""

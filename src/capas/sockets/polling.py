@@ -26,8 +26,10 @@ POLLOUT: Final = int(getattr(std, "POLLOUT", 4))
 POLLERR: Final = int(getattr(std, "POLLERR", 8))
 POLLHUP: Final = int(getattr(std, "POLLHUP", 16))
 POLLNVAL: Final = int(getattr(std, "POLLNVAL", 32))
+_POLLRDHUP: Final = int(getattr(std, "POLLRDHUP", 0x2000))
 _POLLRDNORM: Final = int(getattr(std, "POLLRDNORM", 0x40))
 _POLLWRNORM: Final = int(getattr(std, "POLLWRNORM", 0x100))
+_EPOLLONESHOT: Final = int(getattr(std, "EPOLLONESHOT", 1 << 30))
 _EBADF: Final = 9
 _MIXED: Final = 10 * MS  # between looks at genuine descriptors
 
@@ -159,6 +161,8 @@ class Poll:
                 found.append((fd, POLLNVAL))
                 continue
             events = poll_events(description.endpoint.readiness) & (wanted | POLLERR | POLLHUP)
+            if wanted & _POLLRDHUP and description.peer_ended():
+                events |= _POLLRDHUP
             if events:
                 found.append((fd, events))
         if self._real is not None:
@@ -181,25 +185,36 @@ def poll_events(readiness: int) -> int:
 
 
 class Epoll(Poll):
-    """`select.epoll` of a host; edge-triggered and one-shot registrations are level-triggered."""
+    """`select.epoll` of a host; edge-triggered registrations are level-triggered."""
 
     closed = False
 
     def __init__(self, sizehint: int = -1, flags: int = 0) -> None:
         super().__init__()
+        self._once: set[int] = set()  # registered with EPOLLONESHOT
+        self._spent: set[int] = set()  # those of them that were told of
 
     def register(self, fd: Any, eventmask: int = POLLIN | POLLOUT | 2) -> None:
         """Watch ``fd``; FileExistsError if it is registered."""
         if descriptor(fd) in self._wanted:
             raise fail(17)
+        self._watch(fd, eventmask)
+
+    def _watch(self, fd: Any, eventmask: int) -> None:
+        number = descriptor(fd)
         super().register(fd, eventmask & 0xFFFF)
+        self._spent.discard(number)
+        if eventmask & _EPOLLONESHOT:
+            self._once.add(number)
+        else:
+            self._once.discard(number)
 
     def modify(self, fd: Any, eventmask: int) -> None:
         """Another mask (FileNotFoundError)."""
         number = descriptor(fd)
         if number not in self._wanted:
             raise fail(2)
-        super().register(number, eventmask & 0xFFFF)
+        self._watch(number, eventmask)
 
     def unregister(self, fd: Any) -> None:
         """Watch it no more (FileNotFoundError)."""
@@ -211,7 +226,12 @@ class Epoll(Poll):
         """(descriptor, events) of what is ready within ``timeout`` seconds."""
         forever = timeout is None or timeout < 0
         found = self._poll(NEVER if forever or timeout is None else int(timeout * SECOND))
-        return found if maxevents <= 0 else found[:maxevents]
+        found = found if maxevents <= 0 else found[:maxevents]
+        self._spent.update(fd for fd, _ in found if fd in self._once)
+        return found
+
+    def _look(self) -> list[tuple[int, int]]:
+        return [(fd, events) for fd, events in super()._look() if fd not in self._spent]
 
     def close(self) -> None:
         """Forget everything."""

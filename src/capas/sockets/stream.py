@@ -302,6 +302,10 @@ class StreamDescription(Description):
             raise fail(errno.ENOTCONN)
         return connection.remote_address, connection.remote_port, self._scope
 
+    def peer_ended(self) -> bool:
+        """The peer's FIN has come, or an end of the connection."""
+        return self.connection is not None and self.connection.receive_ended()
+
     def take_error(self) -> int:
         """SO_ERROR."""
         return self.connection.take_error() if self.connection is not None else 0

@@ -445,6 +445,28 @@ def test_an_unclosed_socket_warns_and_closes(world: World) -> None:
     here(world, program)
 
 
+@pytest.mark.skipif(not hasattr(select, "EPOLLONESHOT"), reason="epoll is Linux's")
+def test_epoll_once_and_the_end_of_the_peer(world: World) -> None:
+    def program() -> None:
+        one, other = socketpair_of()
+        with one, other, select.epoll() as epoll:
+            wanted = select.EPOLLIN | select.EPOLLONESHOT
+            epoll.register(one, wanted)
+            other.send(b"x")
+            assert epoll.poll(1) == [(one.fileno(), select.EPOLLIN)]
+            assert epoll.poll(1) == []  # told of once
+            epoll.modify(one, wanted)
+            assert epoll.poll(1) == [(one.fileno(), select.EPOLLIN)]
+            epoll.modify(one, select.EPOLLRDHUP)
+            assert epoll.poll(1) == []
+            one.recv(1)
+            other.shutdown(std.SHUT_WR)
+            assert epoll.poll(1) == [(one.fileno(), select.EPOLLRDHUP)]
+
+    with modules.installed():
+        here(world, program)
+
+
 def test_select_and_poll(world: World) -> None:
     def program() -> None:
         one, other = socketpair_of()
