@@ -53,6 +53,11 @@ def folder(tmp_path):
     return tmp_path
 
 
+def _hears_interrupts():
+    """In a child: tests that run in a script's background were born deaf to SIGINT."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def begin(folder, test, *arguments, **entries):
     """A sweep that runs."""
     command = [sys.executable, "-m", "capas", "sweep", f"test_it.py::{test}", *arguments]
@@ -63,6 +68,7 @@ def begin(folder, test, *arguments, **entries):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=_hears_interrupts,
     )
 
 
