@@ -37,7 +37,10 @@ _CALLS: Final[dict[str, tuple[tuple[str, tuple[Any, ...]], tuple[str, tuple[Any,
 
 
 class Ns3:
-    """A process with ns-3 in it, another for each scenario; ends with ``close``."""
+    """A process with ns-3 in it, another for each scenario; ends with ``close``.
+
+    ``World`` has another each time: it is weighed, and freed memory would be used again.
+    """
 
     def __init__(self, python: str) -> None:
         self._python = python
@@ -69,7 +72,7 @@ class Ns3:
 
     def run(self, name: str, quick: bool) -> list[float]:
         """[wall seconds, goodput in bit/s, bytes, CPU seconds] of a scenario."""
-        if self._name not in ("", name):
+        if self._name and (self._name != name or name == "World"):
             self.close()
             self._process = self._start()
         self._name = name
