@@ -107,17 +107,18 @@ def measure(
     with lab.kernel_server() as server:
         with lab.capas_server(), contextlib.ExitStack() as extra:
             every = dict(both)
+            take: Take = lab.sample
             if clean := session.wants(CLEAN):
                 for name in installed(["pmd-pytcp"], report.notes):
-                    extra.enter_context(lab.pytcp_server())
+                    take = extra.enter_context(lab.pytcp_server())
                     every[name] = PYTCP
             for what in clean:
-                session.row(what, lab.sample, both if what.kind == "http" else every)
+                session.row(what, take, both if what.kind == "http" else every)
             if bad := session.wants(_BAD):
                 session.seconds *= _IMPAIRED
-                with lab.bad_cable() as take:
+                with lab.bad_cable() as beyond:
                     for what in bad:
-                        session.row(what, take, both)
+                        session.row(what, beyond, both)
                 session.seconds = seconds
         if plain := session.wants(_PLAIN):
             with lab.without_offloads(server) as comparable, lab.capas_server(offload=False):
