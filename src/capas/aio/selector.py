@@ -190,14 +190,13 @@ class LoopSelector(selectors.BaseSelector):
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         """Let the network run until something is ready; (key, events) pairs."""
         driver = self.driver
-        now = driver.now()
         hot = self._hot
         if self._woken or (timeout is not None and timeout <= 0) or (hot and self._is_ready()):
-            deadline = now
+            deadline = driver.now()
         elif timeout is None:
             deadline = NEVER
         else:
-            deadline = min(now + math.ceil(timeout * SECOND), NEVER)
+            deadline = min(driver.now() + math.ceil(timeout * SECOND), NEVER)
         self._woken = self._told = False
         if self._processes:
             with self._outside:
@@ -205,7 +204,7 @@ class LoopSelector(selectors.BaseSelector):
         else:
             driver.turn(deadline)
         found: list[tuple[selectors.SelectorKey, int]] = []
-        if self._genuine and self._look_at_genuine():
+        if driver.genuine_ready and self._genuine and self._look_at_genuine():
             found.extend(self.real.select(0))
         if hot:
             for fd, entry in tuple(hot.items()):

@@ -18,6 +18,7 @@ call back into the stack.
 """
 
 import os
+import selectors
 import threading
 import time
 from asyncio import _get_running_loop
@@ -92,7 +93,7 @@ class RealDriver(Driver):
         self.scheduler: Scheduler = Scheduler()
         self.hosts: list[Host] = []
         self.ports: Ports = Ports(batch)
-        self.real_selector = self.ports.loop_selector()
+        self.real_selector = selectors.DefaultSelector()
         self._waiters: dict[Endpoint, list[_Waiter]] = {}
         self._eager: int = 0  # turns left in which callbacks go on before anything is sent
         self._told: bool = False  # a watcher was told something since the last turn
@@ -228,8 +229,9 @@ class RealDriver(Driver):
         What arrives is told before it is answered: the flush comes after the program's callbacks
         (those of streams take `_EAGER` turns more), so that acknowledgements ride on answers.
         """
-        if self._eager and deadline <= self.clock.now():
+        if self._eager and deadline <= self._read() + self._offset:
             self._eager -= 1
+            self.genuine_ready = False
             return
         if self._loop_thread != threading.get_ident():
             self._adopt()
@@ -242,6 +244,7 @@ class RealDriver(Driver):
             with self.lock:
                 now = self._take_in()
                 if self._told or ports.loop_ready or now >= deadline:
+                    self.genuine_ready = ports.loop_ready
                     self._eager = _EAGER if self._told else 0
                     self._told = False
                     return
@@ -330,17 +333,18 @@ class RealDriver(Driver):
 
     def _flush(self, deadline: int) -> float | None:
         """Send what is to be sent; returns how long the pump may sleep, in seconds."""
-        now = self.clock.now()
+        now = self._read() + self._offset
         due = deadline
         for host in self.hosts:
             host.flush(now)
-            ready = host.take_ready()
-            if ready:
-                self._tell(ready)  # by loopback
+            if host.ready:
+                self._tell(host.take_ready())  # by loopback
             due = min(due, host.next_deadline())
-        if self.scheduler.next_deadline() <= now:
+        impaired = self.scheduler.next_deadline()
+        if impaired <= now:
             self.scheduler.run_due(now)  # what the flush put on an undelayed cable
-        due = min(due, self.scheduler.next_deadline())
+            impaired = self.scheduler.next_deadline()
+        due = min(due, impaired)
         if self.ports.busy_links(now) or self._told:
             due = now
         self._asleep_until = due
@@ -350,15 +354,14 @@ class RealDriver(Driver):
 
     def _take_in(self) -> int:
         """Take what the devices have, fire what is due after it, and tell; returns the time."""
-        now = self.clock.now()
+        now = self._read() + self._offset
         self._asleep_until = -1
         self.ports.take_in(now)
         self.scheduler.run_due(now)
         for host in self.hosts:
             host.advance(now)
-            ready = host.take_ready()
-            if ready:
-                self._tell(ready)
+            if host.ready:
+                self._tell(host.take_ready())
         return now
 
     def _tell(self, ready: list[Endpoint]) -> None:

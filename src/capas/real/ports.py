@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The devices of a real-time driver, what it sleeps on, and how it is woken.
 
-One selector holds every device with a descriptor, the wake-up socket, and, while an event loop is
+One poller holds every device with a descriptor, the wake-up socket, and, while an event loop is
 the pump, that loop's own selector as a single descriptor (an epoll or kqueue can be watched like a
 file).  Where a selector has no descriptor (Windows), the two are polled in turns.
 """
 
 import contextlib
+import os
 import selectors
 import socket
 import time
@@ -15,36 +16,23 @@ from typing import Final, final
 
 from capas.link.interface import Interface
 from capas.real.device import Device, Landing
+from capas.real.poller import READ, WRITE, make_poller
 
-_READ: Final = selectors.EVENT_READ
-_BOTH: Final = selectors.EVENT_READ | selectors.EVENT_WRITE
 _TRAIN: Final = 64  # frames that a train counts for: a turn, or it is answered out of a cold cache
 _POLL: Final = 0.002  # s, between looks at a loop's selector that has no descriptor
 _LIVELY: Final = 100_000  # ns; what came within it may have its answer come as soon
 
 
-@final
-class LoopDescriptors(selectors.DefaultSelector):
-    """An event loop's genuine descriptors, looked at only when `Ports.sleep` saw one ready.
-
-    The loop asks after every turn; the driver's own epoll already knows the answer, so the system
-    call is made only when there is something to fetch.
-    """
-
-    def __init__(self, ports: "Ports") -> None:
-        super().__init__()
-        self._ports = ports
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        """As the base class, but a mere look is free when nothing is ready."""
-        if timeout is not None and timeout <= 0 and not self._ports.loop_ready:
-            return []
-        return super().select(timeout)
+def _cores() -> int:
+    """How many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 @final
 class _Port:
-    """A device in the selector; ``waiting``: it was busy and has not been writable since."""
+    """A device in the poller; ``waiting``: it was busy and has not been writable since."""
 
     __slots__ = ("device", "fd", "waiting")
 
@@ -65,24 +53,20 @@ class Ports:
         self.loop_ready: bool = False
         self.on_gone: Callable[[Device], object] | None = None
         self._batch: int = batch
-        self._selector = selectors.DefaultSelector()
+        self._poller = make_poller()
         self._ports: dict[int, _Port] = {}
         self._fed: list[_Port] = []  # devices without a descriptor
-        self._events: list[tuple[selectors.SelectorKey, int]] = []
+        self._events: list[tuple[int, int]] = []
         self._lively: bool = False  # the last sleep was short
+        #: Who answers runs beside us: on the same core it would wait while we look.
+        self._beside: bool = _cores() > 1
         self._loop: selectors.BaseSelector | None = None
         self._loop_fd: int = -1
         self._wake_in, self._wake_out = socket.socketpair()
         self._wake_in.setblocking(False)
         self._wake_out.setblocking(False)
         self._wake_fd: int = self._wake_in.fileno()
-        self._selector.register(self._wake_fd, _READ)
-
-    def loop_selector(self) -> selectors.BaseSelector:
-        """A selector for the genuine descriptors of an event loop that pumps."""
-        if hasattr(selectors.DefaultSelector, "fileno"):
-            return LoopDescriptors(self)
-        return selectors.DefaultSelector()
+        self._poller.add(self._wake_fd, READ)
 
     # -- what there is --------------------------------------------------------------------------
 
@@ -94,7 +78,7 @@ class Ports:
             self._fed.append(port)
         else:
             self._ports[port.fd] = port
-            self._selector.register(port.fd, _READ)
+            self._poller.add(port.fd, READ)
         self.wake()
 
     def remove(self, device: Device) -> None:
@@ -103,21 +87,21 @@ class Ports:
         for fd, port in list(self._ports.items()):
             if port.device is device:
                 del self._ports[fd]
-                self._selector.unregister(fd)
+                self._poller.remove(fd)
 
     def watch_loop(self, selector: selectors.BaseSelector | None) -> None:
         """Also wake for what is ready in an event loop's ``selector``; None: no more."""
         if selector is self._loop:
             return
         if self._loop_fd >= 0:
-            self._selector.unregister(self._loop_fd)
+            self._poller.remove(self._loop_fd)
         self._loop_fd = -1
         self._loop = selector
         if selector is not None:
             fileno = getattr(selector, "fileno", None)
             if fileno is not None:
                 self._loop_fd = fileno()
-                self._selector.register(self._loop_fd, _READ)
+                self._poller.add(self._loop_fd, READ)
 
     # -- sleeping -------------------------------------------------------------------------------
 
@@ -131,7 +115,7 @@ class Ports:
         left = timeout
         while True:
             step = _POLL if left is None else min(_POLL, left)
-            self._events = self._selector.select(step)
+            self._events = self._poller.poll(step)
             if self._events or loop.select(0):
                 self.loop_ready = True
                 return
@@ -140,26 +124,26 @@ class Ports:
                 if left <= 0:
                     return
 
-    def _await(self, timeout: float | None) -> list[tuple[selectors.SelectorKey, int]]:
+    def _await(self, timeout: float | None) -> list[tuple[int, int]]:
         """What is ready; in a lively exchange by looking again and again before sleeping.
 
         To wake a processor that sleeps costs as much as the answer itself.  Whoever had to wait
         longer than `_LIVELY` sleeps at once the next time.  Only for a loop: a thread of our own
         would spin against the program's.
         """
-        select = self._selector.select
+        poll = self._poller.poll
         start = time.monotonic_ns()
-        if self._lively and self._loop_fd >= 0 and (timeout is None or timeout > 0):
+        if self._lively and self._beside and self._loop_fd >= 0 and timeout != 0:
             until = start + _LIVELY
             if timeout is not None:
                 until = min(until, start + int(timeout * 1e9))
             while time.monotonic_ns() < until:
-                events = select(0)
+                events = poll(0)
                 if events:
                     return events
             if timeout is not None:
                 timeout = max(0.0, timeout - _LIVELY / 1e9)
-        events = select(timeout)
+        events = poll(timeout)
         self._lively = time.monotonic_ns() - start < _LIVELY
         return events
 
@@ -173,16 +157,16 @@ class Ports:
     def take_in(self, now: int) -> None:
         """Hand up what the ready devices have, and tell those that can write again."""
         ports = self._ports
-        for key, mask in self._events:
-            port = ports.get(key.fd)
+        for fd, mask in self._events:
+            port = ports.get(fd)
             if port is not None:
-                if mask & selectors.EVENT_WRITE:
+                if mask & WRITE:
                     self._writable(port, now)
-                if mask & _READ:
+                if mask & ~WRITE:
                     self._drain(port.device, now)
-            elif key.fd == self._loop_fd:
+            elif fd == self._loop_fd:
                 self.loop_ready = True
-            elif key.fd == self._wake_fd:
+            elif fd == self._wake_fd:
                 with contextlib.suppress(OSError):
                     while self._wake_in.recv(4096):
                         pass
@@ -227,7 +211,7 @@ class Ports:
         for port in self._ports.values():
             if port.device.busy and not port.waiting:
                 port.waiting = True
-                self._selector.modify(port.fd, _BOTH)
+                self._poller.change(port.fd, READ | WRITE)
         for port in self._fed:
             if port.device.busy:
                 port.waiting = True
@@ -240,7 +224,7 @@ class Ports:
         """A busy device takes frames again."""
         port.waiting = False
         if port.fd >= 0:
-            self._selector.modify(port.fd, _READ)
+            self._poller.change(port.fd, READ)
         device = port.device
         device.busy = False
         if device.sink is not None:
@@ -252,6 +236,6 @@ class Ports:
             port.device.close()
         self._ports.clear()
         self._fed.clear()
-        self._selector.close()
+        self._poller.close()
         self._wake_in.close()
         self._wake_out.close()

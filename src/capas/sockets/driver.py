@@ -82,6 +82,9 @@ class Driver(ABC):
     #: virtual driver polls it without waiting, and waits on it only when nothing else is left.
     real_selector: selectors.BaseSelector | None = None
 
+    #: Whether it is worth asking: a driver that polls it says so after each `turn`.
+    genuine_ready: bool = True
+
     #: Whether it sleeps in ``real_selector`` until a genuine descriptor is ready: to wake it takes
     #: a byte in a self-pipe, also where time is virtual.
     asleep: bool = False

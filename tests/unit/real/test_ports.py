@@ -10,6 +10,7 @@ import pytest
 from capas.base.frame import Frame
 from capas.real.clock import MonotonicClock
 from capas.real.pipe import CallbackPipe, Pipe
+from capas.real.poller import SelectorPoller, make_poller
 from capas.real.ports import Ports
 
 
@@ -25,8 +26,9 @@ class Sink:
         self.ready.append(now)
 
 
-@pytest.fixture
-def ports() -> Iterator[Ports]:
+@pytest.fixture(params=[make_poller, SelectorPoller])
+def ports(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ports]:
+    monkeypatch.setattr("capas.real.ports.make_poller", request.param)
     ports = Ports(4)
     yield ports
     ports.close()
