@@ -88,12 +88,17 @@ class Server:
             self.process.wait()
 
 
-def pin() -> None:
-    """Servers to the last core, load generators (and this process) to the first."""
+@contextlib.contextmanager
+def pinned(apart: bool) -> Iterator[None]:
+    """Servers started herein on the last core, load generators on the first: or all on that."""
     cores = sorted(os.sched_getaffinity(0))
-    if len(cores) > 1:
-        Server.core = cores[-1]
-        os.sched_setaffinity(0, {cores[0]})
+    before, Server.core = Server.core, cores[-1] if apart else cores[0]
+    os.sched_setaffinity(0, {cores[0]})
+    try:
+        yield
+    finally:
+        Server.core = before
+        os.sched_setaffinity(0, cores)
 
 
 def enter() -> None:

@@ -5,7 +5,8 @@ The peer is the kernel with one load generator (`capas.bench.load`), the server 
 kernel's sockets in another namespace, once a host of ours with the servers of ``capas up``, once
 the Python rival, if it is installed.  Congestion control is CUBIC on all ends.  Without offloads:
 frames of 1,500 bytes on both.  Impaired: the load generator sits behind a bad cable
-(`capas.bench.cable`), the same for both.
+(`capas.bench.cable`), the same for both.  Pinned: round trips measure how fast the machine wakes a
+core, so they are taken with the ends on two cores and on one, too.
 """
 
 import contextlib
@@ -60,7 +61,11 @@ _BAD: Final = (
     _Kind("impaired_in", "bulk in, 20 ms, 0.1 % lost", "in", 0, "Mbit/s", 8e-6),
     _Kind("impaired_out", "bulk out, 20 ms, 0.1 % lost", "out", 0, "Mbit/s", 8e-6),
 )
-KEYS: Final = tuple(one.key for one in (*CLEAN, *_PLAIN, *_BAD))
+_PINNED: Final = (
+    _Kind("round_trips_2_cores", "1-byte round trips, a core for each end", "rtt", 0, "/s", 1.0),
+    _Kind("round_trips_1_core", "1-byte round trips, both ends on one core", "rtt", 0, "/s", 1.0),
+)
+KEYS: Final = tuple(one.key for one in (*CLEAN, *_PLAIN, *_BAD, *_PINNED))
 
 Take = Callable[[str, str, float], float]  # kind, host, seconds
 
@@ -97,14 +102,15 @@ class _Session:
 def measure(
     runs: int, seconds: float, pinned: bool, only: frozenset[str], progress: Callable[[str], None]
 ) -> Report:
-    """All rows, or those whose keys are in ``only``."""
+    """All rows, or those whose keys are in ``only``; ``pinned``: a core for each end."""
     lab.enter()
-    if pinned:
-        lab.pin()
     report = Report("tap", "capas over TUN, the kernel over veth", "kernel")
     session = _Session(report, runs, seconds, only, progress)
     both: dict[str, tuple[str, ...]] = {"capas": CAPAS, "kernel": KERNEL}
-    with lab.kernel_server() as server:
+    with (
+        lab.pinned(apart=True) if pinned else contextlib.nullcontext(),
+        lab.kernel_server() as server,
+    ):
         with lab.capas_server(), contextlib.ExitStack() as extra:
             every = dict(both)
             take: Take = lab.sample
@@ -124,6 +130,9 @@ def measure(
             with lab.without_offloads(server) as comparable, lab.capas_server(offload=False):
                 for what in plain:
                     session.row(what, lab.sample, both if comparable else {"capas": CAPAS})
+    for what in session.wants(_PINNED):
+        with lab.pinned(what is _PINNED[0]), lab.kernel_server(), lab.capas_server():
+            session.row(what, lab.sample, both)
     _notes(report, pinned)
     return report
 
