@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _DIRECTORY: Final = "capas-failures"
 _FAILED: Final = pytest.StashKey[list[tuple[str, str]]]()
+_INTERNET: Final = pytest.StashKey["Internet"]()
 _LABEL: Final = pytest.StashKey[str]()
 _VALUES: Final = pytest.StashKey[dict[str, Any]]()
 
@@ -130,6 +131,7 @@ def internet(request: pytest.FixtureRequest) -> Iterator["Internet"]:
     from capas.testing.fixture import Internet
 
     settings = _settings(request.node)
+    _check_replay(request.node)
     seed = _first_seed(request.config, settings)
     settings.pop("runs", None)
     if hasattr(request, "param"):
@@ -137,7 +139,18 @@ def internet(request: pytest.FixtureRequest) -> Iterator["Internet"]:
         request.node.stash[_LABEL] = f"seed{seed}"
     settings["seed"] = seed
     with Internet(**settings) as made:
+        request.node.stash[_INTERNET] = made
         yield made
+
+
+def _check_replay(node: Any) -> None:
+    """Values of a replay line are hypothesis's: a test without it would ignore them in silence."""
+    replay = _replay(node.config)
+    if replay is not None and replay.values and not hasattr(node.obj, "hypothesis"):
+        raise pytest.UsageError(
+            f"--capas-replay: {node.nodeid} takes no values from hypothesis, so it has no use for"
+            f" {', '.join(replay.values)}; a seed alone repeats it"
+        )
 
 
 # -- async tests and fixtures, hypothesis ---------------------------------------------------------
@@ -190,15 +203,23 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Put the seed, the replay command and the files of a failure into the report."""
+    found = item.stash.get(_INTERNET, None)
+    if found is None:
+        return (yield)
+    hint = ""
+    if call.excinfo is not None:
+        from capas.testing import artefacts, traces
+
+        hint = artefacts.advice(call.excinfo.value)
+        if not item.config.getoption("fulltrace"):
+            traces.shorten(call.excinfo.value)
+        call.excinfo = pytest.ExceptionInfo.from_exception(call.excinfo.value)
     report = yield
-    found: Internet | None = getattr(item, "funcargs", {}).get("internet")
-    if found is None or not hasattr(found, "tracks"):
-        return report
     keep = item.config.getoption("--capas-keep") and report.when == "call"
-    if report.when == "teardown" or not (report.failed or keep):
+    if not (report.failed or keep):
         return report
     try:
-        _leave_files(item, call, report, found)
+        _leave_files(item, call, report, found, hint)
     except Exception as error:  # the test's own failure matters more
         import traceback
 
@@ -214,7 +235,11 @@ def _from_here(config: pytest.Config, node: str) -> str:
 
 
 def _leave_files(
-    item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport, found: "Internet"
+    item: pytest.Item,
+    call: pytest.CallInfo[None],
+    report: pytest.TestReport,
+    found: "Internet",
+    hint: str,
 ) -> None:
     from capas.testing import artefacts, replay
 
@@ -234,7 +259,7 @@ def _leave_files(
         error=error,
         command=command,
         said=report.longreprtext,
-        hint="" if call.excinfo is None else artefacts.advice(call.excinfo.value),
+        hint=hint,
     )
     report.sections.append(("capas", told.text))
     report.user_properties += [

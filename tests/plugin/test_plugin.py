@@ -332,3 +332,72 @@ def test_wrong_options(inner):
     assert "oops( is not a fault" in done.text or "'oops(' is not a fault" in done.text
     done = inner("@pytest.mark.internet(sed=1)\ndef test_it(internet): pass")
     assert "does not know 'sed'" in done.text
+
+
+AROUND = """
+@pytest.fixture
+def broken(pair):
+    raise RuntimeError("before")
+
+def test_before(broken): pass
+
+@pytest.fixture
+async def untidy(pair):
+    yield
+    raise RuntimeError("after")
+
+async def test_after(untidy): pass
+"""
+
+
+def test_failures_before_and_after_a_test_say_how_to_repeat_them(inner):
+    done = inner(AROUND)
+    before, after = done.text.split("ERROR at teardown")
+    assert re.search("replay: pytest test_it.py::test_before .*--capas-replay=0", before), before
+    assert "page: " in before
+    assert re.search("replay: pytest test_it.py::test_after .*--capas-replay=0", after), after
+
+
+def test_a_replay_line_is_told_where_no_file_can_be_left(inner):
+    done = inner("def test_it(internet): assert 0", "--capas-pcap-dir=test_it.py/within")
+    assert "no files could be left: " in done.text, done.text
+    assert re.search("replay: pytest test_it.py::test_it .*--capas-replay=0", done.text)
+    assert "artefacts.py" not in done.text
+
+
+def test_a_replay_of_faults_needs_a_test_that_takes_them(inner):
+    done = inner("def test_it(internet): pass", "--capas-replay=seed=1;faults=lose(a,1)")
+    assert done.code == 1
+    assert "takes no values from hypothesis" in done.text, done.text
+
+
+TRACED = """
+async def test_deadlock(pair):
+    await asyncio.get_running_loop().create_future()
+
+def test_thread(pair, internet):
+    def dies():
+        time.sleep(0.1)
+        raise ValueError("of the program")
+    pair[0].thread(dies)
+    internet.run_for(1)
+
+def test_misuse(internet):
+    internet.cut("a-b")
+
+def test_cause(pair):
+    async def never():
+        await asyncio.wait_for(asyncio.sleep(9), 1)
+    pair[0].run(never())
+"""
+
+
+def test_tracebacks_have_the_tests_own_frames(inner):
+    done = inner(TRACED, "--tb=short")
+    failures = done.text.partition("= FAILURES")[2]
+    assert "test_deadlock, " in failures
+    places = re.findall(r"^(\S+\.py):\d+: in", failures, re.M)
+    assert places.count("test_it.py") >= 5, failures
+    assert not [p for p in places if "_pytest" in p or "base_events" in p or "engine" in p], places
+    whole = inner(TRACED, "--tb=short", "--full-trace")
+    assert "base_events.py" in whole.text

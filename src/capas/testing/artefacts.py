@@ -85,15 +85,19 @@ def leave(
     lines += [hint] if hint else []
     lines.append(f"replay: {command}")
     capture = page = ""
-    if internet.record:
-        directory.mkdir(parents=True, exist_ok=True)
+    if internet.record and internet.is_open:
         name = file_name(node, internet.seed)
         pcapng, html = directory / f"{name}.pcapng", directory / f"{name}.html"
-        _write(pcapng, internet.capture_bytes())
         text = report.page(internet, node=node, error=error, command=command, said=said)
-        _write(html, text.encode())
-        capture, page = _shown(pcapng), _shown(html)
-        lines += [f"capture: {capture}", f"page: {page}"]
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            _write(pcapng, internet.capture_bytes())
+            _write(html, text.encode())
+        except OSError as problem:
+            lines.append(f"no files could be left: {problem}")
+        else:
+            capture, page = _shown(pcapng), _shown(html)
+            lines += [f"capture: {capture}", f"page: {page}"]
     return Left("\n".join(lines), capture, page)
 
 

@@ -134,6 +134,11 @@ class Internet(FaultLog):
             self._open = False
             self._stack.close()
 
+    @property
+    def is_open(self) -> bool:
+        """Whether its world goes on, and its capture can still be read."""
+        return self._open
+
     def _tidy(self) -> None:
         """Collect garbage at moments of virtual time, so that every run does it alike."""
         now = self.world.engine.clock.time
