@@ -21,6 +21,7 @@ from capas.sim.direction import DROP, PASS
 from capas.sim.rules import deliver_in
 from capas.testing.faultlog import payload_of
 from capas.testing.faultplan import FaultPlan
+from capas.testing.fixture import Internet
 from capas.testing.station import HostDiedError
 
 FAMILIES = pytest.mark.parametrize("family", [4, 6])
@@ -430,6 +431,34 @@ def test_a_second_loop_beside_the_internets_own(pair):
     assert client.thread(lambda: asyncio.run(ask("server"))).result()[0] == b"hello"
 
 
+def test_a_loop_on_no_host(internet):
+    """Its time would never come."""
+    for main in (asyncio.sleep(0.1), asyncio.to_thread(int)):
+        with pytest.raises(BlockingInLoopError, match=r"use host\.run"):
+            asyncio.run(main)
+    assert asyncio.run(asyncio.sleep(0, "at once")) == "at once"
+    assert internet.run(asyncio.sleep(0.1, "later")) == "later"
+
+
+def test_what_a_program_dies_of_at_the_very_end():
+    """The test is over: closing its internet tells of nothing that closing has caused."""
+
+    def dies():
+        raise ValueError("too late")
+
+    async def lingers():
+        try:
+            await asyncio.sleep(9)
+        finally:
+            await asyncio.sleep(0.001)
+
+    with Internet() as internet:
+        client = internet.host("client")
+        client.spawn(lingers())
+        client.run(asyncio.sleep(1))
+        client.thread(dies)
+
+
 async def test_a_process_of_the_machine(pair):
     """A loop waits for it in real time."""
     client, _ = pair
@@ -447,5 +476,5 @@ def test_loops_that_ask_the_kernel(pair):
     """trio is refused in words, uvloop gives way; both are seen if they are there."""
     client, _ = pair
     trio = pytest.importorskip("trio", reason="needs the package trio")
-    with pytest.raises(NotImplementedError, match="anyio with backend 'asyncio'"):
+    with pytest.raises(NotImplementedError, match="anyio on asyncio"):
         client.thread(lambda: trio.run(trio.sleep, 1)).result()

@@ -22,7 +22,6 @@ from collections.abc import Callable, Coroutine, Sequence
 from contextlib import ExitStack
 from typing import IO, Any, TypeVar, cast, final
 
-from capas.aio.loop import CapasEventLoop
 from capas.base.clock import NEVER, SECOND
 from capas.base.config import HostConfig
 from capas.errors import BlockingInLoopError, ConfigurationError, DeadlockError
@@ -38,31 +37,15 @@ from capas.testing import nameserver
 from capas.testing.chance import seeded_urandom
 from capas.testing.faultlog import FaultLog, Place
 from capas.testing.keylog import KeyLog, with_secrets
+from capas.testing.loops import InternetLoop, genuine_refused
 from capas.testing.station import Program, Station
 from capas.testing.tracks import Tracks
-from capas.wire.address import text
 
 T = TypeVar("T")
-Watcher = Callable[[], None]
 
 _SPOOL = 8 << 20  # bytes of a capture kept in memory before it goes to a file
 _TIDY = 600 * SECOND  # between collections of garbage
 _QUIET_IDLE = 60.0  # s without anything due after which an internet counts as quiet
-
-
-@final
-class InternetLoop(CapasEventLoop):
-    """The one event loop of a test; ``watchers`` are called after each of its turns."""
-
-    def __init__(self, world: World) -> None:
-        self.watchers: list[Watcher] = []
-        super().__init__(world.driver)
-
-    def _run_once(self) -> None:
-        super()._run_once()  # type: ignore[misc]
-        if self.watchers:
-            for watcher in tuple(self.watchers):
-                watcher()
 
 
 @final
@@ -120,6 +103,7 @@ class Internet(FaultLog):
         self._keylog = stack.enter_context(KeyLog())
         stack.enter_context(self.world.driver.activate())
         stack.enter_context(modules.installed())
+        stack.enter_context(genuine_refused())
         if self._chance is None:
             self._chance = random.getstate()
         stack.callback(random.setstate, self._chance)
@@ -148,6 +132,8 @@ class Internet(FaultLog):
 
     def _stop(self) -> None:
         self.world.engine.checks.clear()
+        for process in self.world.engine.processes:
+            process.report = False  # it is over: what a program dies of now has no test to fail
         try:
             if self._runner is not None:
                 self._runner.close()
@@ -394,7 +380,3 @@ class Internet(FaultLog):
         data = self._file.read()
         self._file.seek(0, io.SEEK_END)
         return with_secrets(data, self._keylog.read()) if self.record else data
-
-    def address(self, place: Place) -> str:
-        """The first address of a host, as text."""
-        return text(self.world.names[self.place(place).name][0])
