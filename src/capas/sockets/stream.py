@@ -154,8 +154,8 @@ class StreamDescription(Description):
         """connect(2): False while in progress."""
         if self.listener is not None:
             raise fail(errno.EISCONN)
-        if self.connection is not None:
-            self._connect_again()
+        if self.connection is not None and self._connect_again():
+            return True
         if address is None:
             raise fail(errno.EAFNOSUPPORT)
         remote, port, scope = address
@@ -191,16 +191,17 @@ class StreamDescription(Description):
         self.driver.kick(self.host)
         return connection
 
-    def _connect_again(self) -> None:
-        """What connect says to a socket that has or had a connection."""
+    def _connect_again(self) -> bool:
+        """Whether a connect in progress has succeeded; False: the socket may begin another."""
         assert self.connection is not None
         if self.connecting:
             if not self.endpoint.readiness & (WRITE | ERROR | HANGUP):
                 raise fail(errno.EALREADY)
             self.connected()
-            return
+            return True
         if self.connection.state != states.CLOSED:
             raise fail(errno.EISCONN)
+        return False
 
     def connected(self) -> None:
         """The handshake is over, well or not."""

@@ -136,6 +136,32 @@ def test_refused_unreachable_and_timed_out(world: World) -> None:
     here(world, program)
 
 
+def test_connecting_again_tells_how_it_went(world: World) -> None:
+    """As in Linux: 0 once when the handshake is over, then EISCONN; no second connection."""
+
+    def program() -> None:
+        with Socket() as listener, Socket() as sock:
+            listener.bind(("127.0.0.1", 7))
+            listener.listen()
+            listener.setblocking(False)
+            sock.setblocking(False)
+            assert sock.connect_ex(("127.0.0.1", 7)) == errno.EINPROGRESS
+            assert sock.connect_ex(("127.0.0.1", 7)) == errno.EALREADY
+            poll = select.poll()
+            poll.register(sock, select.POLLOUT)
+            assert poll.poll()
+            assert sock.connect_ex(("127.0.0.1", 7)) == 0
+            assert sock.connect_ex(("127.0.0.1", 7)) == errno.EISCONN
+            accepted, name = listener.accept()
+            assert name == sock.getsockname()
+            accepted.close()
+            with pytest.raises(BlockingIOError):
+                listener.accept()
+
+    with modules.installed():
+        here(world, program)
+
+
 def test_timeouts_of_the_kernel(world: World) -> None:
     """SO_RCVTIMEO and SO_SNDTIMEO end blocking calls by EAGAIN, a connect by EINPROGRESS."""
 
