@@ -4,6 +4,7 @@
 import asyncio
 import gc
 import queue
+import socket
 import socketserver
 import sys
 import threading
@@ -83,6 +84,34 @@ def test_a_threading_server(world: Any) -> None:
     with capas.installed():
         world.thread("b", serve)
         assert world.thread("a", main).result() == b"HELLO\n"
+
+
+@pytest.mark.parametrize("end", ["shutdown", "peer"])
+def test_a_socket_closed_while_another_thread_reads(world: Any, end: str) -> None:
+    """The call that waits keeps the socket open, as in Linux: what ends it, ends the connection."""
+    got: list[Any] = []
+
+    def server() -> None:
+        with socket.create_server(("", 7)) as listener:
+            connection, _ = listener.accept()
+            time.sleep(2)
+            connection.close()
+
+    def client() -> None:
+        sock = socket.create_connection(("b", 7))
+        thread = threading.Thread(target=lambda: got.append(sock.recv(10)))
+        thread.start()
+        time.sleep(1)
+        if end == "shutdown":
+            sock.shutdown(socket.SHUT_RDWR)
+        sock.close()
+        thread.join()
+        got.append(int(time.monotonic()))
+
+    with capas.installed():
+        world.thread("b", server)
+        world.thread("a", client).result()
+    assert got == [b"", 1 if end == "shutdown" else 2]
 
 
 def test_waiting_for_a_lock_that_nobody_gives_back(world: Any) -> None:

@@ -48,7 +48,7 @@ class Received:
 class Description(ABC):
     """One socket of ``host``; subclasses know its protocol.
 
-    ``references``  descriptors that stand for it
+    ``references``  descriptors that stand for it, and calls that wait: they keep it open, too
     """
 
     def __init__(

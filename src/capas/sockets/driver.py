@@ -65,6 +65,10 @@ class Descriptors:
         if description is None:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         self.inheritable.discard(fd)
+        self.release(description)
+
+    def release(self, description: "Description") -> None:
+        """One reference less: a descriptor, or a call that waits."""
         description.references -= 1
         if description.references == 0:
             description.close()

@@ -210,16 +210,22 @@ class Handle(std.socket):
         if limit:
             deadline = min(deadline, driver.now() + limit)
         mask = bit | ERROR | HANGUP
-        while True:
-            ready = driver.wait(self.description.endpoint, mask, deadline)
+        description = self.description
+        description.references += 1  # another thread may close it meanwhile
+        try:
+            while True:
+                ready = driver.wait(description.endpoint, mask, deadline)
+                with driver.lock:
+                    result = call()
+                if result is not None:
+                    return result
+                if ready == 0 and driver.now() >= deadline:
+                    raise fail(errno.EAGAIN) if limit else TimeoutError("timed out")
+                if not ready & bit:
+                    mask = bit  # an old error or hang-up that this call does not mind
+        finally:
             with driver.lock:
-                result = call()
-            if result is not None:
-                return result
-            if ready == 0 and driver.now() >= deadline:
-                raise fail(errno.EAGAIN) if limit else TimeoutError("timed out")
-            if not ready & bit:
-                mask = bit  # an old error or hang-up that this call does not mind
+                driver.descriptors.release(description)
 
     # -- the end ----------------------------------------------------------------------------------
 
