@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any, Final, Protocol
 
 from capas.sockets.garbage import collect_as_before, collect_seldom
@@ -233,12 +233,15 @@ _LEFT_ALONE: Final = (
 _lock: Final = threading.Lock()
 _users: Final[list[TimeSource]] = []  # one entry per world and thread that runs
 _known: dict[str, ModuleType] = {}  # modules looked through
-_taken: list[tuple[ModuleType, str, Any, Any]] = []  # names of ours found in them
+_taken: list[tuple[Any, str, Any, Any]] = []  # (where, name, genuine, stand-in) found in them
 
 
 def _look_through_modules() -> None:
-    """Find names taken by ``from time import ...`` in modules not seen before."""
-    by_id = {id(real): (real, fake) for _, _, real, fake in _STAND_INS}
+    """Find names taken by ``from time import ...`` in modules not seen before.
+
+    Also in their classes, and where functions take them as the defaults of arguments.
+    """
+    fakes = {id(real): fake for _, _, real, fake in _STAND_INS}
     for name, module in list(sys.modules.items()):
         if not isinstance(module, ModuleType) or _known.get(name) is module:
             continue
@@ -246,17 +249,34 @@ def _look_through_modules() -> None:
         if name.partition(".")[0] in _LEFT_ALONE:
             continue
         for attribute, value in list(vars(module).items()):
-            found = by_id.get(id(value))
-            if found is not None:
-                _taken.append((module, attribute, *found))
+            _note(fakes, module, attribute, value)
+            if isinstance(value, type) and value.__module__ == name:
+                for inner, kept in list(vars(value).items()):
+                    _note(fakes, value, inner, kept)
+
+
+def _note(fakes: dict[int, Any], owner: Any, name: str, value: Any) -> None:
+    plain = value.__func__ if isinstance(value, staticmethod) else value
+    fake = fakes.get(id(plain))
+    if fake is not None:  # the genuine one does not become a method either
+        _taken.append((owner, name, value, staticmethod(fake) if isinstance(owner, type) else fake))
+    elif isinstance(plain, FunctionType):
+        by_place, by_name = plain.__defaults__, plain.__kwdefaults__
+        if by_place and any(id(kept) in fakes for kept in by_place):
+            moved = tuple(fakes.get(id(kept), kept) for kept in by_place)
+            _taken.append((plain, "__defaults__", by_place, moved))
+        if by_name and any(id(kept) in fakes for kept in by_name.values()):
+            named = {key: fakes.get(id(kept), kept) for key, kept in by_name.items()}
+            _taken.append((plain, "__kwdefaults__", by_name, named))
 
 
 def _replace(to_virtual: bool) -> None:
     _replace_methods(_METHODS if to_virtual else _genuine)
-    for module, name, real, fake in [*_STAND_INS, *_taken]:
+    for owner, name, real, fake in [*_STAND_INS, *_taken]:
         old, new = (real, fake) if to_virtual else (fake, real)
-        if getattr(module, name, None) is old:
-            setattr(module, name, new)
+        kept = vars(owner).get(name) if isinstance(owner, type) else getattr(owner, name, None)
+        if kept is old:
+            setattr(owner, name, new)
 
 
 def _begin(source: TimeSource) -> None:

@@ -81,6 +81,32 @@ def test_names_that_a_module_took_are_found():
     assert taken_date is datetime.date
 
 
+class Timer:
+    """Keeps clocks as classes of others do."""
+
+    plain = time.time
+    static = staticmethod(time.monotonic)
+
+    def __init__(self, clock=time.time, *, sleep=time.sleep):
+        self.clock, self.sleep = clock, sleep
+
+
+def test_clocks_of_classes_and_of_default_arguments_are_found():
+    def seen():
+        made = Timer()
+        return vars(Timer)["plain"], Timer.static, made.plain, made.clock, made.sleep
+
+    real = REAL["time"], REAL["monotonic"], REAL["time"], REAL["time"], REAL["sleep"]
+    assert seen() == real
+    source = Source()
+    with source.activate():
+        assert Timer().plain() == Timer().clock() == 1_000_000_000
+        assert Timer().static() == 0
+        Timer().sleep(2)
+    assert source.slept == [2_000_000_000]
+    assert seen() == real
+
+
 def test_all_is_undone_also_after_an_exception():
     with pytest.raises(ZeroDivisionError), Source().activate():
         assert time.time is not REAL["time"]
