@@ -5,10 +5,10 @@ A context variable, so each task (and each program of a virtual world) has its o
 to what it starts.  Outside any host Python's own sockets are meant.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import Context, ContextVar, copy_context
-from typing import Final, final
+from typing import Any, Final, final
 
 from capas.errors import ConfigurationError
 from capas.host.host import Host
@@ -61,3 +61,17 @@ def context_of(host: Host | None) -> Context:
     context = copy_context()
     context.run(_CURRENT.set, host)
     return context
+
+
+def dispatch(real: Callable[..., Any], ours: Callable[..., Any]) -> Callable[..., Any]:
+    """``ours(host, ...)`` on a host, ``real(...)`` elsewhere."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        host = current_host()
+        if host is None:
+            return real(*args, **kwargs)
+        return ours(host, *args, **kwargs)
+
+    call.__name__ = call.__qualname__ = getattr(real, "__name__", "call")
+    call.__doc__ = real.__doc__
+    return call

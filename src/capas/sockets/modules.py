@@ -24,9 +24,10 @@ from typing import Any, Final, final
 from capas.host.host import Host
 from capas.sockets import polling, posix, resolver, tls
 from capas.sockets.addresses import interface_index, interface_name, interfaces
-from capas.sockets.current import current_host
+from capas.sockets.current import current_host, dispatch
 from capas.sockets.driver import VIRTUAL_FD, driver_of
 from capas.sockets.failure import fail
+from capas.sockets.foreign import FOREIGN
 from capas.sockets.latecomers import Latecomers
 from capas.sockets.local import LocalSocket
 from capas.sockets.socket import Socket, socketpair_of
@@ -108,20 +109,6 @@ def _world_loop() -> asyncio.AbstractEventLoop | None:
     return None if host is None else driver_of(host).new_event_loop()
 
 
-def _dispatch(real: Callable[..., Any], ours: Callable[..., Any]) -> Callable[..., Any]:
-    """``ours(host, ...)`` on a host, ``real(...)`` elsewhere."""
-
-    def call(*args: Any, **kwargs: Any) -> Any:
-        host = current_host()
-        if host is None:
-            return real(*args, **kwargs)
-        return ours(host, *args, **kwargs)
-
-    call.__name__ = call.__qualname__ = getattr(real, "__name__", "call")
-    call.__doc__ = real.__doc__
-    return call
-
-
 def _sethostname(host: Host, name: Any) -> None:
     """A host keeps the name that its world knows it by."""
     raise fail(errno.EPERM)
@@ -162,30 +149,6 @@ def _wrap_socket(real: Callable[..., Any]) -> Callable[..., Any]:
     return wrap_socket
 
 
-def _uvloop(uvloop: Any) -> list[tuple[Any, str, Any]]:
-    """It would ask the kernel: on a host its loop is asyncio's."""
-
-    def run(_host: Host, main: Any, *, debug: bool | None = None, **_: Any) -> Any:
-        return asyncio.run(main, debug=debug)
-
-    return [
-        (uvloop, "run", _dispatch(uvloop.run, run)),
-        (uvloop, "new_event_loop", _new_event_loop(uvloop.new_event_loop)),
-    ]
-
-
-def _trio(trio: Any) -> list[tuple[Any, str, Any]]:
-    """It asks the kernel, and there is nothing to put in its place."""
-
-    def refuse(_host: Host, *_: Any, **__: Any) -> Any:
-        raise NotImplementedError(
-            "trio's event loop asks the kernel and does not run on capas; asyncio does, and"
-            " anyio with backend 'asyncio'"
-        )
-
-    return [(trio, "run", _dispatch(trio.run, refuse))]
-
-
 def _calls(module: Any, *names: str) -> list[tuple[Any, str, Any]]:
     """System calls that take any descriptor, as far as this system has them."""
     return [
@@ -214,8 +177,7 @@ def _connections(module: Any) -> list[tuple[Any, str, Any]]:
 _LATE: Final[dict[str, Callable[[Any], list[tuple[Any, str, Any]]]]] = {
     "fcntl": lambda module: _calls(module, "fcntl", "ioctl"),
     "multiprocessing.connection": _connections,
-    "trio": _trio,
-    "uvloop": _uvloop,
+    **FOREIGN,
 }
 
 
@@ -223,30 +185,30 @@ def _stand_ins() -> list[tuple[Any, str, Any]]:
     """(module or class, name, stand-in) of all that is replaced."""
     found: list[tuple[Any, str, Any]] = [
         (socket, "socket", DispatchingSocket),
-        (socket, "getaddrinfo", _dispatch(socket.getaddrinfo, resolver.getaddrinfo)),
-        (socket, "getnameinfo", _dispatch(socket.getnameinfo, resolver.getnameinfo)),
+        (socket, "getaddrinfo", dispatch(socket.getaddrinfo, resolver.getaddrinfo)),
+        (socket, "getnameinfo", dispatch(socket.getnameinfo, resolver.getnameinfo)),
         (
             socket,
             "gethostbyname",
-            _dispatch(
+            dispatch(
                 socket.gethostbyname, lambda host, name: resolver.gethostbyname_ex(host, name)[2][0]
             ),
         ),
-        (socket, "gethostbyname_ex", _dispatch(socket.gethostbyname_ex, resolver.gethostbyname_ex)),
-        (socket, "gethostbyaddr", _dispatch(socket.gethostbyaddr, resolver.gethostbyaddr)),
-        (socket, "gethostname", _dispatch(socket.gethostname, lambda host: host.name)),
-        (socket, "sethostname", _dispatch(socket.sethostname, _sethostname)),
+        (socket, "gethostbyname_ex", dispatch(socket.gethostbyname_ex, resolver.gethostbyname_ex)),
+        (socket, "gethostbyaddr", dispatch(socket.gethostbyaddr, resolver.gethostbyaddr)),
+        (socket, "gethostname", dispatch(socket.gethostname, lambda host: host.name)),
+        (socket, "sethostname", dispatch(socket.sethostname, _sethostname)),
         (socket, "socketpair", _socketpair(socket.socketpair)),
-        (socket, "if_nameindex", _dispatch(socket.if_nameindex, interfaces)),
-        (socket, "if_nametoindex", _dispatch(socket.if_nametoindex, interface_index)),
-        (socket, "if_indextoname", _dispatch(socket.if_indextoname, interface_name)),
+        (socket, "if_nameindex", dispatch(socket.if_nameindex, interfaces)),
+        (socket, "if_nametoindex", dispatch(socket.if_nametoindex, interface_index)),
+        (socket, "if_indextoname", dispatch(socket.if_indextoname, interface_name)),
         (socket, "dup", posix.dup(socket.dup)),
         (socket, "close", posix.close(socket.close)),
-        (select, "select", _dispatch(select.select, lambda host, *args: polling.select(*args))),
+        (select, "select", dispatch(select.select, lambda host, *args: polling.select(*args))),
         (
             selectors.SelectSelector,
             "_select",
-            staticmethod(_dispatch(select.select, lambda host, *args: polling.select(*args))),
+            staticmethod(dispatch(select.select, lambda host, *args: polling.select(*args))),
         ),
         (asyncio, "new_event_loop", _new_event_loop(asyncio.new_event_loop)),
         (asyncio, "SelectorEventLoop", DispatchingLoop),
@@ -259,7 +221,7 @@ def _stand_ins() -> list[tuple[Any, str, Any]]:
         real = getattr(select, name, None)
         if real is None:
             continue
-        dispatching = _dispatch(real, lambda host, *args, _ours=ours, **kwargs: _ours())
+        dispatching = dispatch(real, lambda host, *args, _ours=ours, **kwargs: _ours())
         found.append((select, name, dispatching))
         selector = getattr(selectors, f"{name.capitalize()}Selector", None)
         if selector is not None:
@@ -295,13 +257,15 @@ class _State:
         self.finder = Latecomers(_LATE, _imported)
 
 
-def _prepare() -> None:
-    """Make the stand-ins not made yet."""
+def _prepare(complete: str = "") -> None:
+    """Make the stand-ins not made yet; ``complete`` is a module whose import has just ended."""
     if not _state.stand_ins:
         _add(_stand_ins())
     for name, make in _LATE.items():
         module = sys.modules.get(name)
-        if module is not None and module is not _state.late.get(name):
+        if module is None or module is _state.late.get(name):
+            continue
+        if name == complete or not getattr(module.__spec__, "_initializing", False):
             _state.late[name] = module
             _add(make(module))
 
@@ -319,7 +283,7 @@ def _imported(name: str) -> None:
     with _state.lock:
         if _state.users:
             before = len(_state.stand_ins)
-            _prepare()
+            _prepare(name)
             _replace(_state.stand_ins[before:])
 
 
