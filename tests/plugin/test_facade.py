@@ -478,3 +478,92 @@ def test_loops_that_ask_the_kernel(pair):
     trio = pytest.importorskip("trio", reason="needs the package trio")
     with pytest.raises(NotImplementedError, match="anyio on asyncio"):
         client.thread(lambda: trio.run(trio.sleep, 1)).result()
+
+
+async def _nothing():
+    """A coroutine function."""
+
+
+MISUSE = [
+    (lambda i, w: i.link("client", None), "None is no host and no switch"),
+    (
+        lambda i, w: i.link("client", "server", queue="codle"),
+        "link client>server#2: queue: 'codle' is not",
+    ),
+    (lambda i, w: i.link("client", "server", addresses=["10.9.0.1/24"]), "addresses: say {'client"),
+    (lambda i, w: i.link("client", "server", addresses={"client": "10.9.0.1/24"}), "say a list"),
+    (lambda i, w: i.host("new", addresses="10.9.0.1/24"), "host 'new': addresses: say a list"),
+    (lambda i, w: i.isolate(w), r"Wire\(client-server\) is no host"),
+    (lambda i, w: i.cut("client", "server"), r"or internet\.wire\(a, b\)"),
+    (lambda i, w: i.changed(w), "changed: client-server: what"),
+    (lambda i, w: i.black_hole(w, "big"), "black_hole: 'big' is not a size"),
+    (lambda i, w: i.slow_dns("3s"), r"slow_dns: .*internet\.dns\(host\) first"),
+    (lambda i, w: i.drop_nth(w, "1"), "numbers from 1 on, not '1'"),
+    (lambda i, w: i.drop_nth(w, 1, matching=b"hello"), "matching: b'hello' is not a function"),
+    (lambda i, w: i.hold(w, matching=b"hello"), "matching: b'hello' is not a function"),
+    (lambda i, w: i.rule(w, None), "a rule: None is not a function"),
+    (lambda i, w: i.invariant(None), "invariant: None is not a function"),
+    (lambda i, w: i.run(5), "internet.run: say until=5"),
+    (lambda i, w: i.stations["client"].run(42), "client.run: 42 is no coroutine"),
+    (lambda i, w: i.stations["client"].thread(_nothing()), "a coroutine is for client.run"),
+    (lambda i, w: i.stations["client"].thread(_nothing), "a coroutine is for client.run"),
+    (lambda i, w: i.stations["client"].thread(None), "client.thread: None is not a function"),
+    (lambda i, w: i.stations["client"].on_boot(3), "client.on_boot: 3 is not a function"),
+    (lambda i, w: i.stations["client"].serve(echo), "a handler of connections needs a port"),
+    (lambda i, w: i.stations["client"].serve(3, port=7), "client.serve: 3 is not a function"),
+]
+
+
+@pytest.mark.parametrize(("use", "words"), MISUSE)
+def test_misuse_says_at_once_what_is_wrong(internet, use, words):
+    wire = internet.link(*internet.hosts("client", "server"))
+    with pytest.raises(ConfigurationError, match=words):
+        use(internet, wire)
+
+
+def test_what_rules_answer_and_invariants_are(pair, internet):
+    client, _ = pair
+    wire = internet.wire("client", "server")
+    rule = internet.rule(wire, lambda frame, now: "drop")
+    with rule, pytest.raises(ValueError, match="not 'drop'"):
+        client.run(ask("server"))
+    hold = internet.hold(wire, matching=lambda frame: frame.nonsense)
+    with hold, pytest.raises(AttributeError) as caught:
+        client.run(ask("server"))
+    assert "in rule 'hold' on client>server" in caught.value.__notes__[0]
+    internet.invariant(_nothing)
+    with pytest.raises(TypeError, match="no coroutine can be"):
+        client.run(ask("server"))
+
+
+def test_programs_on_a_host_without_power(pair):
+    client, _ = pair
+    client.kill()
+    booted = []
+    client.on_boot(lambda: booted.append(client.down))
+    for start in (
+        lambda: client.run(ask("server")),
+        lambda: client.thread(time.sleep, 1),
+        lambda: client.serve(echo, port=8),
+    ):
+        with pytest.raises(HostDiedError, match="restart"):
+            start()
+    client.restart()
+    assert booted == [False]
+    assert client.run(ask("server"))[0] == b"hello"
+
+
+def test_until_a_task_is_done(pair, internet):
+    task = pair[0].spawn(ask("server"))
+    assert internet.run(until=task)[0] == b"hello"
+
+
+def test_slow_dns_by_a_router(internet):
+    """Its own answers are late, those it passes on are not late twice."""
+    client, dns, server = internet.host("client"), internet.router("dns"), internet.host("server")
+    internet.link(client, dns)
+    internet.link(dns, server)
+    internet.dns(dns)
+    server.serve(echo, port=7)
+    with internet.slow_dns("2s"):
+        assert 2 <= client.run(ask("server"))[1] < 12

@@ -5,7 +5,7 @@
 corrupt, duplicate, delay, jitter, reorder) and seeds each from its own stream.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -85,7 +85,7 @@ def build(direction: Direction, settings: LinkSettings, rng: Rng, round: int = 0
     """Set a direction up; ``rng`` is the world's, ``round`` counts changes of the settings."""
     what = f"link {direction.name}"
     rate = line_rate(settings.rate, what)
-    queue = parse_queue(settings.queue)
+    queue = parse_queue(settings.queue, f"{what}: queue")
     made = stages(settings, what)
     suffix = f":{round}" if round else ""
     for stage in made:
@@ -102,3 +102,24 @@ def build(direction: Direction, settings: LinkSettings, rng: Rng, round: int = 0
     direction.configure(rate, queue)
     direction.set_stages(made)
     direction.settings = settings
+
+
+def texts(found: Sequence[str], what: str) -> list[str]:
+    """A list of texts, as users give addresses."""
+    if not isinstance(found, str) and all(isinstance(one, str) for one in found):
+        return list(found)
+    raise ConfigurationError(f"{what}: say a list such as ['192.0.2.1/24'], not {found!r}")
+
+
+def given_addresses(
+    addresses: Mapping[str, Sequence[str]], ends: Sequence[str], what: str
+) -> dict[str, list[str]]:
+    """Addresses for the ends of a link, by name of host."""
+    if not isinstance(addresses, Mapping):
+        raise ConfigurationError(
+            f"{what}: addresses: say {{'{ends[0]}': ['192.0.2.1/24']}}, not {addresses!r}"
+        )
+    for name in addresses:
+        if name not in ends:
+            raise ConfigurationError(f"{what}: addresses for {name!r}, which is no end of it")
+    return {name: texts(found, f"{what}: addresses") for name, found in addresses.items()}

@@ -8,6 +8,7 @@ Packets come singly; a wire splits super-frames before it offers them to any que
 `DropTail` on a wire is not run at all: `TailDropServer` knows on entry when a frame leaves.
 """
 
+import contextlib
 from abc import ABC, abstractmethod
 from collections import deque
 from typing import TYPE_CHECKING, Final, final
@@ -273,7 +274,7 @@ class Red(Queue):
         return len(self._frames)
 
 
-def parse_queue(value: object) -> Queue:
+def parse_queue(value: object, what: str = "queue") -> Queue:
     """A queue of a number of packets, "64KiB", "codel", "fq_codel", "red", or a `Queue`.
 
     Anything else is refused here, by name, and not by the type of the argument.
@@ -294,10 +295,10 @@ def parse_queue(value: object) -> Queue:
         kind = kinds.get(value.lower().replace("-", "_"))
         if kind is not None:
             return kind()
-        size = size_bytes(value, "queue")
-        return DropTail(1 << 30, size)
+        with contextlib.suppress(ConfigurationError):
+            return DropTail(1 << 30, size_bytes(value))
     raise ConfigurationError(
-        f"queue: {value!r} is not a queue; say a number of packets, a size such as '64KiB', "
+        f"{what}: {value!r} is not a queue; say a number of packets, a size such as '64KiB', "
         "'codel', 'fq_codel', 'red', or a Queue"
     )
 

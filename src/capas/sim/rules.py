@@ -9,9 +9,10 @@ function here applies its rule at once and returns an `Applied`, which takes it 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
-from typing import Final, final
+from typing import Final, TypeVar, final
 
 from capas.base.frame import Frame
+from capas.errors import ConfigurationError
 from capas.sim.direction import DROP, PASS, TAKEN, Direction
 from capas.sim.impairments import MtuBlackHole
 from capas.sim.trains import network_offset, packets_of
@@ -20,6 +21,7 @@ from capas.sim.units import Time, time_ns
 Verdict = int
 Judge = Callable[[Frame, int], int]
 Matcher = Callable[[Frame], bool]
+F = TypeVar("F", bound=Callable[..., object])
 
 HOLD_LIMIT: Final = 10_000  # frames one hold keeps
 
@@ -29,13 +31,20 @@ def deliver_in(delay: Time) -> int:
     return time_ns(delay, "deliver_in")
 
 
+def callable_(found: F, what: str) -> F:
+    """What a user gave as a function; ConfigurationError if it is none."""
+    if not callable(found):
+        raise ConfigurationError(f"{what}: {found!r} is not a function")
+    return found
+
+
 class Rule:
     """A function ``(frame, now) -> verdict`` on some directions."""
 
     trains: bool = False
 
     def __init__(self, judge: Judge, *, trains: bool = False, name: str = "") -> None:
-        self._judge: Judge = judge
+        self._judge: Judge = callable_(judge, "a rule")
         self.trains = trains
         self.name: str = name or getattr(judge, "__qualname__", repr(judge))
 
@@ -43,7 +52,7 @@ class Rule:
         """The verdict; what the function raises is raised with a note saying where it happened."""
         try:
             verdict = self._judge(frame, now)
-            if verdict is None or isinstance(verdict, bool) or verdict < DROP:
+            if not isinstance(verdict, int) or isinstance(verdict, bool) or verdict < DROP:
                 raise ValueError(f"a rule answers PASS, DROP or deliver_in(t), not {verdict!r}")
         except Exception as error:
             error.add_note(f"in rule {self.name!r} on {direction.name} at {now / 1e9:.9f} s")
@@ -108,9 +117,33 @@ def apply(rule: Rule, directions: Iterable[Direction]) -> Applied:
     return Applied(undo)
 
 
-def script(judge: Judge, directions: Iterable[Direction], *, trains: bool = False) -> Applied:
+def script(
+    judge: Judge, directions: Iterable[Direction], *, trains: bool = False, name: str = ""
+) -> Applied:
     """Apply a function ``(frame, now) -> PASS | DROP | deliver_in(t)``."""
-    return apply(Rule(judge, trains=trains), directions)
+    return apply(Rule(judge, trains=trains, name=name), directions)
+
+
+def counted(n: int, count: int, matching: Matcher | None, struck: Callable[[int], None]) -> Judge:
+    """A judge that drops the ``n``-th matching packet and ``count`` - 1 after it, telling each."""
+    for number in (n, count):
+        if not isinstance(number, int) or number < 1:
+            raise ConfigurationError(f"drop_nth: n and count are numbers from 1 on, not {number!r}")
+    if matching is not None:
+        callable_(matching, "drop_nth: matching")
+    seen = 0
+
+    def judge(frame: Frame, now: int) -> int:
+        nonlocal seen
+        if matching is not None and not matching(frame):
+            return PASS
+        seen += 1
+        if not n <= seen < n + count:
+            return PASS
+        struck(seen)
+        return DROP
+
+    return judge
 
 
 def cut(directions: Iterable[Direction], *, in_flight: bool = False) -> Applied:
@@ -127,8 +160,12 @@ class Hold(Rule):
     """Keeps all frames (at most ``limit``) and sends them on, in order, when it is removed."""
 
     def __init__(self, matching: Matcher | None = None, limit: int = HOLD_LIMIT) -> None:
-        super().__init__(lambda _frame, _now: PASS, trains=matching is None, name="hold")
-        self._matching: Matcher | None = matching
+        super().__init__(
+            lambda frame, _now: PASS if matching and not matching(frame) else DROP,
+            trains=matching is None,
+            name="hold",
+        )
+        self._matching: Matcher | None = matching and callable_(matching, "matching")
         self._held: deque[tuple[Direction, Frame]] = deque()
         self.limit: int = limit
         self.overflows: int = 0
@@ -138,7 +175,7 @@ class Hold(Rule):
 
     def judge(self, direction: Direction, frame: Frame, now: int) -> int:
         """The verdict about ``frame``."""
-        if self._matching is not None and not self._matching(frame):
+        if self._matching is not None and super().judge(direction, frame, now) == PASS:
             return PASS
         if len(self._held) >= self.limit:
             self.overflows += 1
@@ -165,20 +202,13 @@ def drop_nth(
     directions: Iterable[Direction], n: int, matching: Matcher | None = None, count: int = 1
 ) -> Applied:
     """Drop the ``n``-th (from 1) matching packet and the ``count`` - 1 matching ones after it."""
-    seen = 0
-
-    def judge(frame: Frame, now: int) -> int:
-        nonlocal seen
-        if matching is not None and not matching(frame):
-            return PASS
-        seen += 1
-        return DROP if n <= seen < n + count else PASS
-
-    return script(judge, directions)
+    return script(counted(n, count, matching, lambda _: None), directions, name="drop_nth")
 
 
 def black_hole(directions: Iterable[Direction], mtu: int) -> Applied:
     """Packets of more than ``mtu`` bytes vanish without a word."""
+    if not isinstance(mtu, int) or mtu < 1:
+        raise ConfigurationError(f"black_hole: {mtu!r} is not a size of packets in bytes")
     added: list[tuple[Direction, MtuBlackHole]] = []
     for direction in directions:
         stage = MtuBlackHole(mtu)

@@ -115,6 +115,7 @@ class World(faults.Faults):
         None: it gets none, and no routes; they come by DHCP or router advertisements.
         """
         self._new_name(name)
+        given = links.texts(addresses or (), f"host {name!r}: addresses")
         host = Host(
             name,
             config if config is not None else self.config,
@@ -127,7 +128,7 @@ class World(faults.Faults):
         self.driver.adopt(host)
         self.nodes[name] = HostNode(self.engine, host)
         self.ports[name] = []
-        self._addresses[name] = list(addresses or ())
+        self._addresses[name] = given
         if addresses is None:
             self.plan.unnumbered[name] = None
         for capture in self.captures:
@@ -158,6 +159,8 @@ class World(faults.Faults):
 
     def find(self, place: Place) -> Host | Switch:
         """The host or switch meant; ConfigurationError if it is not of this world."""
+        if not isinstance(place, Host | Switch | str):
+            raise ConfigurationError(f"{place!r} is no host and no switch, nor the name of one")
         name = place if isinstance(place, str) else place.name
         found: Host | Switch | None = None
         if name in self.nodes:
@@ -206,10 +209,7 @@ class World(faults.Faults):
             raise ConfigurationError(f"{what}: the MTU must be 68 to 65535 bytes, not {mtu!r}")
         both = LinkSettings().with_(settings, what)
         ways = both.with_(up or {}, f"{what}: up"), both.with_(down or {}, f"{what}: down")
-        given = {name: list(texts) for name, texts in (addresses or {}).items()}
-        for name in given:
-            if name not in (first.name, second.name):
-                raise ConfigurationError(f"{what}: addresses for {name!r}, which is no end of it")
+        given = links.given_addresses(addresses or {}, (first.name, second.name), what)
         wire = Wire(
             f"{first.name}-{second.name}",
             self.engine.clock,

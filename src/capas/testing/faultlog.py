@@ -6,6 +6,7 @@ Every method begins the fault at once and returns a `Fault`, which ends with ``r
 itself, by its name ("client-server") or by its two ends.
 """
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, Final, final
 
@@ -14,7 +15,7 @@ from capas.base.frame import Frame
 from capas.errors import ConfigurationError
 from capas.host.host import Host
 from capas.sim import rules
-from capas.sim.direction import DROP, PASS, Direction
+from capas.sim.direction import PASS
 from capas.sim.rules import Applied, Matcher
 from capas.sim.trains import network_offset
 from capas.sim.units import Time, time_ns
@@ -22,7 +23,8 @@ from capas.sim.wire import Wire
 from capas.sim.world import World
 
 Place = Any  # a name, a Host, a Switch, or something with a ``name``
-_DNS: Final = b"\x00\x35"
+_DNS_PORT: Final = 53
+_DNS: Final = _DNS_PORT.to_bytes(2, "big")
 _UDP: Final = 17
 _TCP: Final = 6
 
@@ -83,6 +85,18 @@ def payload_of(frame: Frame) -> bytes:
     return b""
 
 
+def _answers(own: frozenset[bytes], later: int) -> rules.Judge:
+    """Delays answers of DNS from these addresses; a router passes those of others on."""
+
+    def judge(frame: Frame, _now: int) -> int:
+        protocol, l4 = transport_of(frame)
+        if protocol not in (_UDP, _TCP) or frame.data[l4 : l4 + 2] != _DNS:
+            return PASS
+        return later if rules.addresses_of(frame)[0] in own else PASS
+
+    return judge
+
+
 class FaultLog:
     """Begins faults and keeps `Mark`s of them; the base of `capas.testing.fixture.Internet`."""
 
@@ -110,7 +124,10 @@ class FaultLog:
             if wire.name in names:
                 return wire
         known = ", ".join(wire.name for wire in self.world.wires) or "no wire yet"
-        raise ConfigurationError(f"this world has no wire {names[0]!r}; it has {known}")
+        said = f"this world has no wire {names[0]!r}; it has {known}"
+        if other is None:
+            said += ". A wire is what `link` returned, or internet.wire(a, b) of its two ends"
+        raise ConfigurationError(said)
 
     def place(self, place: Place) -> Host:
         """The host meant by a place."""
@@ -192,22 +209,14 @@ class FaultLog:
     ) -> Applied:
         """Drop the ``n``-th matching packet (from 1), and ``count`` - 1 after it."""
         found = self.wire(wire)
-        if n < 1 or count < 1:
-            raise ConfigurationError(f"drop_nth on {found.name}: n and count start at 1")
         hosts = self._ends(found)
-        seen = 0
-
-        def judge(frame: Frame, _now: int) -> int:
-            nonlocal seen
-            if matching is not None and not matching(frame):
-                return PASS
-            seen += 1
-            if n <= seen < n + count:
-                self.moment(f"packet {seen} on {found.name} dropped", hosts)
-                return DROP
-            return PASS
-
-        return self.world.rule(found, judge, which)
+        judge = rules.counted(
+            n,
+            count,
+            matching,
+            lambda seen: self.moment(f"packet {seen} on {found.name} dropped", hosts),
+        )
+        return rules.script(judge, found.directions(which), name="drop_nth")
 
     def black_hole(self, wire: Any, mtu: int, which: str = "both") -> Applied:
         """IP packets of more than ``mtu`` bytes vanish on a wire without a word."""
@@ -218,6 +227,8 @@ class FaultLog:
     def changed(self, wire: Any, which: str = "both", **settings: Any) -> Applied:
         """Other settings of a link (``loss=``, ``delay=``, ...) until the end of the fault."""
         found = self.wire(wire)
+        if not settings:
+            raise ConfigurationError(f"changed: {found.name}: what? say loss='30%', delay='1s' ...")
         before = [(way, way.settings) for way in found.directions(which)]
         self.world.change(found, which, **settings)
         words = ", ".join(f"{key} {value}" for key, value in settings.items())
@@ -233,18 +244,19 @@ class FaultLog:
     def slow_dns(self, by: Time) -> Applied:
         """Every answer from port 53 comes later by so much, on whatever wire its server stands."""
         later = time_ns(by, "slow_dns")
+        hosts = self.world.hosts.values()
+        if not any(host.nameservers or _DNS_PORT in host.udp.sockets for host in hosts):
+            raise ConfigurationError(
+                "slow_dns: nobody asks a DNS server, all names are known everywhere:"
+                " internet.dns(host) first"
+            )
 
-        def judge(frame: Frame, _now: int) -> int:
-            protocol, l4 = transport_of(frame)
-            if protocol in (_UDP, _TCP) and frame.data[l4 : l4 + 2] == _DNS:
-                return later
-            return PASS
-
-        ways: list[Direction] = []
-        for host in self.world.hosts.values():
-            if not host.config.forwarding:
-                ways += [p.out for p in self.world.ports[host.name] if p.out is not None]
-        return self._begun(rules.script(judge, ways), f"DNS answers later by {by}")
+        applied: list[Applied] = []
+        for host in hosts:
+            ways = [p.out for p in self.world.ports[host.name] if p.out is not None]
+            judge = _answers(frozenset(self.world.names[host.name]), later)
+            applied.append(rules.script(judge, ways, name="slow_dns"))
+        return self._begun(rules.together(applied), f"DNS answers later by {by}")
 
     def _ends(self, wire: Wire) -> list[str]:
         names = [wire.a.name, wire.b.name]
@@ -286,12 +298,16 @@ class FaultLog:
     def invariant(self, check: Callable[[], object], text: str = "") -> Applied:
         """Have ``check()`` hold after each event: False or an exception fails the test there."""
         checks = self.world.engine.checks
+        rules.callable_(check, "invariant")
         name = text or getattr(check, "__doc__", None) or getattr(check, "__name__", "invariant")
         name = str(name).strip().partition("\n")[0]
 
         def checked() -> None:
             try:
                 held = check()
+                if inspect.iscoroutine(held):
+                    held.close()
+                    raise TypeError("an invariant is asked between events: no coroutine can be")
                 if held is False:
                     raise AssertionError(f"invariant broken: {name}")
             except BaseException as error:

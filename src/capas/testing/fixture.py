@@ -38,7 +38,7 @@ from capas.testing.chance import seeded_urandom
 from capas.testing.faultlog import FaultLog, Place
 from capas.testing.keylog import KeyLog, with_secrets
 from capas.testing.loops import InternetLoop, genuine_refused
-from capas.testing.station import Program, Station
+from capas.testing.station import Program, Station, coroutine_of
 from capas.testing.tracks import Tracks
 
 T = TypeVar("T")
@@ -268,12 +268,17 @@ class Internet(FaultLog):
     def run(self, main: Coroutine[Any, Any, T] | None = None, *, until: Any = None) -> Any:
         """Run a coroutine to its end, or let time go on.
 
-        ``until`` is a time ("5s", seconds), a function asked after each event, or a `Program`;
-        None means until nothing is scheduled any more.
+        ``until`` is a time ("5s", seconds), a function asked after each event, a `Program` or a
+        task; None means until nothing is scheduled any more.
         """
         if main is not None:
-            return self.complete(main)
+            if isinstance(main, int | float | str):
+                raise ConfigurationError(f"internet.run: say until={main!r}")
+            return self.complete(coroutine_of(main, "internet.run"))
         if isinstance(until, Program):
+            return until.result()
+        if isinstance(until, asyncio.Future):
+            self.run(until=until.done)
             return until.result()
         if callable(until):
             if not self.drive(NEVER, until):

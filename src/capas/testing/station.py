@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, final
 from capas.base.clock import NEVER
 from capas.errors import CapasError, ConfigurationError
 from capas.host.host import Host
+from capas.sim import rules
+from capas.sim.direction import DOWN
 from capas.sim.process import Process
 from capas.sim.rules import Applied
 from capas.sockets.current import context_of, use_host
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class HostDiedError(CapasError):
-    """A program ended because its host lost power."""
+    """A program ended because its host lost power, or could not begin because it had none."""
 
 
 def _settle(future: "asyncio.Future[None]") -> None:
@@ -121,11 +123,22 @@ class Station:
                 return one
         raise ConfigurationError(f"{self.name!r} has no IPv6 address")
 
+    @property
+    def down(self) -> bool:
+        """Whether it has lost power."""
+        return self.internet.world.node(self.host).condition == DOWN
+
+    def _check_power(self, starting: Any) -> None:
+        if self.down:
+            if inspect.iscoroutine(starting):
+                starting.close()
+            raise HostDiedError(f"{self.name!r} is down: restart() it first")
+
     # -- programs -------------------------------------------------------------------------------
 
     def run(self, main: Coroutine[Any, Any, Any] | Callable[[], Coroutine[Any, Any, Any]]) -> Any:
         """Run a coroutine on this host to its end; inside an event loop: a task to await."""
-        coroutine = main if inspect.iscoroutine(main) else main()  # type: ignore[operator]
+        coroutine = coroutine_of(main, f"{self.name}.run")
         if asyncio._get_running_loop() is not None:
             return asyncio.get_running_loop().create_task(self.guard(coroutine))
         return self.internet.complete(coroutine, self.host)
@@ -134,6 +147,7 @@ class Station:
         self, coroutine: Coroutine[Any, Any, Any], *, name: str | None = None
     ) -> "asyncio.Task[Any]":
         """Start a coroutine on this host; it goes on whenever the test lets time go on."""
+        self._check_power(coroutine)
         loop = asyncio._get_running_loop() or self.internet.loop
         label = name or _label(self, coroutine)
         task = loop.create_task(coroutine, name=label, context=context_of(self.host))
@@ -161,6 +175,11 @@ class Station:
         """
         if inspect.iscoroutine(what):
             return self._begin(what)
+        rules.callable_(what, f"{self.name}.serve")
+        if port is None and _needs_arguments(what):
+            raise ConfigurationError(
+                f"{self.name}.serve: a handler of connections needs a port: serve(handler, port=80)"
+            )
         if port is not None:
 
             def make() -> Any:
@@ -172,6 +191,7 @@ class Station:
 
     def _begin(self, made: Any) -> Any:
         """Run the world until a server listens; a server that runs for ever just starts."""
+        self._check_power(made)
         task = self.spawn(_keep(made), name=f"{self.name}:serve")
         if asyncio._get_running_loop() is not None or self.internet.world.engine.current:
             return task
@@ -180,14 +200,23 @@ class Station:
 
     def thread(self, function: Callable[..., object], *args: object, name: str = "") -> Program:
         """Start blocking code on this host."""
+        if inspect.iscoroutine(function) or inspect.iscoroutinefunction(function):
+            if inspect.iscoroutine(function):
+                function.close()
+            raise ConfigurationError(
+                f"{self.name}.thread is for blocking code: a coroutine is for {self.name}.run"
+            )
+        rules.callable_(function, f"{self.name}.thread")
+        self._check_power(None)
         return Program(
             self.internet, self.internet.world.thread(self.host, function, *args, name=name)
         )
 
     def on_boot(self, start: Callable[[], object]) -> None:
         """Call ``start()`` now and after each restart; a coroutine it gives becomes a task."""
-        self._boot.append(start)
-        self._start(start)
+        self._boot.append(rules.callable_(start, f"{self.name}.on_boot"))
+        if not self.down:
+            self._start(start)
 
     def start(self) -> None:
         """What the host does when it boots."""
@@ -227,6 +256,26 @@ class Station:
 
     def __repr__(self) -> str:
         return f"<Station {self.name}>"
+
+
+def coroutine_of(main: Any, what: str) -> Coroutine[Any, Any, Any]:
+    """A coroutine, or what a function makes; ConfigurationError if it is none."""
+    made = main() if callable(main) else main
+    if inspect.iscoroutine(made):
+        return made
+    if inspect.isawaitable(made):
+        return _keep(made)
+    raise ConfigurationError(f"{what}: {main!r} is no coroutine, nor a function that makes one")
+
+
+def _needs_arguments(function: Any) -> bool:
+    try:
+        inspect.signature(function).bind()
+    except TypeError:
+        return True
+    except ValueError:
+        pass  # it does not say
+    return False
 
 
 async def _keep(made: Any) -> Any:
