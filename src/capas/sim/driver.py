@@ -21,6 +21,7 @@ from capas.sim import threads, virtual_time
 from capas.sim.engine import STEP, Engine, HostNode, task_order
 from capas.sim.outside import Outside
 from capas.sim.process import Blocked, Process, describe
+from capas.sockets.current import in_our_loop
 from capas.sockets.driver import Driver
 from capas.transport.endpoint import Endpoint
 
@@ -109,8 +110,8 @@ class SimDriver(Driver):
         return virtual_time.running(self)
 
     def in_loop(self) -> bool:
-        """Whether an event loop runs in the calling thread."""
-        return asyncio._get_running_loop() is not None
+        """Whether an event loop of ours runs in the calling thread."""
+        return in_our_loop()
 
     # -- the Driver contract --------------------------------------------------------------------
 

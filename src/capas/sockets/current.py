@@ -5,6 +5,7 @@ A context variable, so each task (and each program of a virtual world) has its o
 to what it starts.  Outside any host Python's own sockets are meant.
 """
 
+import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import Context, ContextVar, copy_context
@@ -61,6 +62,14 @@ def context_of(host: Host | None) -> Context:
     context = copy_context()
     context.run(_CURRENT.set, host)
     return context
+
+
+def in_our_loop() -> bool:
+    """Whether an event loop of ours runs in the calling thread: nothing in it may block.
+
+    Another loop, of a class of somebody's own, is a blocking program like others.
+    """
+    return hasattr(asyncio._get_running_loop(), "driver")
 
 
 def dispatch(real: Callable[..., Any], ours: Callable[..., Any]) -> Callable[..., Any]:

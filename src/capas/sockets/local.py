@@ -5,11 +5,10 @@ A genuine call that blocks would stop the one thread that runs, and with it whoe
 wait.  So each call waits here first, until the genuine one does not block.
 """
 
-import asyncio
 import socket as std
 from typing import Any, Final, final
 
-from capas.sockets.current import current_host
+from capas.sockets.current import current_host, in_our_loop
 from capas.sockets.polling import POLLIN, POLLOUT, Poll
 
 _DONTWAIT: Final = int(getattr(std, "MSG_DONTWAIT", 0x40))
@@ -22,12 +21,7 @@ class LocalSocket(std.socket):
     def _await(self, event: int, flags: int = 0) -> int:
         """Wait for readiness; the flags for the genuine call.  TimeoutError."""
         timeout = self.gettimeout()
-        if (
-            timeout == 0
-            or flags & _DONTWAIT
-            or current_host() is None
-            or asyncio._get_running_loop() is not None
-        ):
+        if timeout == 0 or flags & _DONTWAIT or current_host() is None or in_our_loop():
             return flags
         poll = Poll()
         poll.register(self, event)

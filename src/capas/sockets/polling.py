@@ -6,7 +6,6 @@ are waited for, in virtual time before it goes on (`capas.sim.outside`).
 Level-triggered; times are seconds (select, epoll) or milliseconds (poll) as in module `select`.
 """
 
-import asyncio
 import math
 import select as std
 from collections.abc import Iterable
@@ -15,7 +14,7 @@ from typing import Any, Final
 
 from capas.base.clock import MS, NEVER, SECOND
 from capas.host.host import Host
-from capas.sockets.current import require_host
+from capas.sockets.current import in_our_loop, require_host
 from capas.sockets.description import Description
 from capas.sockets.driver import VIRTUAL_FD, Driver, driver_of
 from capas.sockets.failure import fail
@@ -63,7 +62,7 @@ class _Any:
 
 def _may_wait(driver: Driver) -> bool:
     """Whether a wait for genuine descriptors may let virtual time go on."""
-    return driver.virtual and asyncio._get_running_loop() is None
+    return driver.virtual and not in_our_loop()
 
 
 class Poll:

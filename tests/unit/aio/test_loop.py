@@ -279,6 +279,46 @@ def test_a_program_in_a_thread_may_ask_for_signals(world: World) -> None:
         assert world.thread("a", lambda: asyncio.run(main())).result()
 
 
+def test_a_loop_of_somebodys_own_class(world: World) -> None:
+    """It is a blocking program to the world: it waits in its selector, in virtual time."""
+
+    class Own(asyncio.SelectorEventLoop):
+        pass
+
+    async def main() -> float:
+        loop = asyncio.get_running_loop()
+        server = await asyncio.start_server(echo, port=7)
+        reader, writer = await asyncio.open_connection("a", 7)
+        writer.write(b"hello")
+        writer.write_eof()
+        assert await reader.read() == b"hello"
+        await asyncio.to_thread(time.sleep, 1)
+        await asyncio.sleep(2)
+        server.close()
+        await server.wait_closed()
+        writer.close()
+        assert type(loop) is Own
+        return loop.time()
+
+    async def waits() -> None:
+        await asyncio.get_running_loop().create_future()
+
+    def program() -> float:
+        loop = Own()
+        try:
+            return loop.run_until_complete(main())
+        finally:
+            loop.close()
+
+    def never() -> None:
+        Own().run_until_complete(waits())
+
+    with modules.installed():
+        assert world.thread("a", program).result() == pytest.approx(3, abs=0.01)
+        with pytest.raises(capas.DeadlockError, match="never: waits for READ"):
+            world.thread("a", never).result()
+
+
 def test_names(world: World) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
