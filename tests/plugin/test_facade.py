@@ -567,3 +567,53 @@ def test_slow_dns_by_a_router(internet):
     server.serve(echo, port=7)
     with internet.slow_dns("2s"):
         assert 2 <= client.run(ask("server"))[1] < 12
+
+
+async def test_a_server_that_runs_for_ever(pair):
+    """Awaited in a loop, too, it just starts."""
+    client, server = pair
+
+    async def forever():
+        async with await asyncio.start_server(echo, port=80) as listening:
+            await listening.serve_forever()
+
+    serving = await server.serve(forever)
+    assert not serving.done()
+    assert (await client.run(ask("server", port=80)))[0] == b"hello"
+    with pytest.raises(OSError, match="in use"):
+        await server.serve(echo, port=80)
+
+
+def test_a_deadlock_says_where_inside(pair):
+    """The test's own line, and the innermost one: not what runs them."""
+
+    async def deep():
+        await asyncio.wait_for(asyncio.get_running_loop().create_future(), None)
+
+    async def outer():
+        await deep()
+
+    with pytest.raises(DeadlockError) as caught:
+        pair[0].run(outer())
+    (line,) = (line for line in str(caught.value).splitlines() if "outer" in line)
+    assert line.endswith("in deep")
+    assert "station.py" not in str(caught.value)
+
+
+async def test_a_handler_that_dies_with_its_host_is_no_news(pair, internet):
+    client, server = pair
+
+    async def waits(reader, writer):
+        await reader.read()
+
+    async def hangs():
+        kept = await asyncio.open_connection("server", 99)
+        await asyncio.sleep(1)
+        del kept
+
+    await server.serve(waits, port=99)
+    task = client.run(hangs())
+    await asyncio.sleep(0.5)
+    server.kill()
+    await task
+    assert internet.complaints == []

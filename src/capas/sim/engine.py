@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Callable
 from contextvars import Context, copy_context
 from types import FrameType
-from typing import TYPE_CHECKING, Final, final
+from typing import TYPE_CHECKING, Any, Final, final
 
 from capas.base.clock import NEVER, SECOND, US, ManualClock, Scheduler, Timer
 from capas.base.frame import Frame
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 STEP: Final = US  # ns; the smallest step of time that programs see
 _STILL_LIMIT: Final = 1_000_000  # turns of the engine without time going on before it gives up
+_OWN: Final = ("asyncio", "capas")  # modules whose frames tell nobody where a program waits
 _STRIDE: Final = 1024  # events run at once while they concern nobody but routers
 _INBOX_LIMIT: Final = 4096  # frames kept for a paused host (a network card's ring)
 
@@ -321,7 +322,8 @@ class Engine:
         loop = asyncio._get_running_loop()
         if loop is not None:
             tasks = sorted(asyncio.all_tasks(loop), key=task_order)
-            lines += [f"task {task.get_name()}: {_task_place(task)}" for task in tasks]
+            places = [(task.get_name(), _task_place(task)) for task in tasks]
+            lines += [f"task {name}: {place}" for name, place in places if place]
         return lines
 
     def deadlock(self) -> DeadlockError:
@@ -351,9 +353,21 @@ def task_order(task: "asyncio.Task[object]") -> tuple[int, str]:
 
 
 def _task_place(task: "asyncio.Task[object]") -> str:
-    stack = task.get_stack(limit=1)
-    coroutine = getattr(task.get_coro(), "__qualname__", "?")
-    return f"{coroutine}, {frame_place(stack[-1])}" if stack else str(coroutine)
+    """Where a task stands, in its outermost and innermost frame that are not capas's or asyncio's.
+
+    Empty for tasks that have none: they pass on what others wait for.
+    """
+    frames: list[FrameType] = []
+    awaited: Any = task.get_coro()
+    while awaited is not None:
+        kind = next((k for k in ("cr", "gi", "ag") if hasattr(awaited, f"{k}_frame")), "")
+        frame = getattr(awaited, f"{kind}_frame", None)
+        if frame is not None and frame.f_globals.get("__name__", "").split(".")[0] not in _OWN:
+            frames.append(frame)
+        awaited = getattr(awaited, "gi_yieldfrom" if kind == "gi" else f"{kind}_await", None)
+    name = getattr(task.get_coro(), "__qualname__", "?")
+    places = list(dict.fromkeys(frame_place(frame) for frame in (frames[:1] + frames[-1:])))
+    return f"{name}, {', and there '.join(places)}" if places else ""
 
 
 def frame_place(frame: FrameType) -> str:

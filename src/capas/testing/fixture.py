@@ -254,6 +254,8 @@ class Internet(FaultLog):
 
     def _complain(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")
+        if isinstance(error, asyncio.CancelledError):
+            return  # streams of Python 3.11 say so of a handler that died with its host
         self.complaints.append(f"{context.get('message')}: {error!r}")
 
     def complete(self, main: Coroutine[Any, Any, T], host: Host | None = None) -> T:

@@ -5,7 +5,7 @@ import asyncio
 import inspect
 from collections.abc import Callable, Coroutine, Generator
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, Final, final
 
 from capas.base.clock import NEVER
 from capas.errors import CapasError, ConfigurationError
@@ -19,6 +19,9 @@ from capas.wire.address import text
 
 if TYPE_CHECKING:
     from capas.testing.fixture import Internet
+
+
+_SOON: Final = 1e-6  # s, in which a server listens if it does not run for ever
 
 
 class HostDiedError(CapasError):
@@ -193,9 +196,11 @@ class Station:
         """Run the world until a server listens; a server that runs for ever just starts."""
         self._check_power(made)
         task = self.spawn(_keep(made), name=f"{self.name}:serve")
-        if asyncio._get_running_loop() is not None or self.internet.world.engine.current:
+        if asyncio._get_running_loop() is not None:
+            return asyncio.get_running_loop().create_task(_begun(task))
+        if self.internet.world.engine.current:
             return task
-        self.internet.run_for("1us")
+        self.internet.run_for(_SOON)
         return task.result() if task.done() else task
 
     def thread(self, function: Callable[..., object], *args: object, name: str = "") -> Program:
@@ -256,6 +261,12 @@ class Station:
 
     def __repr__(self) -> str:
         return f"<Station {self.name}>"
+
+
+async def _begun(task: "asyncio.Task[Any]") -> Any:
+    """What starting a server gave, or the task of one that runs for ever."""
+    await asyncio.wait({task}, timeout=_SOON)
+    return task.result() if task.done() else task
 
 
 def coroutine_of(main: Any, what: str) -> Coroutine[Any, Any, Any]:
