@@ -617,3 +617,33 @@ async def test_a_handler_that_dies_with_its_host_is_no_news(pair, internet):
     server.kill()
     await task
     assert internet.complaints == []
+
+
+@pytest.mark.parametrize("looped", [False, True])
+def test_two_that_only_write_are_a_deadlock(internet, looped):
+    """Their hosts probe closed windows for ever, so something is always scheduled."""
+    client, server = internet.hosts("client", "server")
+    internet.link(client, server, rate="1Gbit", delay="1ms")
+
+    def repeats():
+        with socket.create_server(("", 12)) as listener:
+            connection, _ = listener.accept()
+            while data := connection.recv(65536):
+                connection.sendall(data)
+
+    def writes():
+        with socket.create_connection(("server", 12)) as connection:
+            connection.sendall(bytes(12_000_000))
+
+    server.thread(repeats)
+    if looped:
+        client.run(asyncio.sleep(0))
+    with pytest.raises(DeadlockError, match="closed windows") as caught:
+        client.thread(writes).result()
+    assert "client:writes: waits for WRITE" in str(caught.value)
+
+
+def test_a_program_that_sleeps_for_days_is_none(internet):
+    client, server = internet.hosts("client", "server")
+    internet.link(client, server)
+    assert client.thread(lambda: time.sleep(9 * 86_400) or "awake").result() == "awake"

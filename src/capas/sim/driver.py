@@ -8,6 +8,7 @@ programs that wait "until later than now" come through; the steps of one that on
 """
 
 import asyncio
+import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, ClassVar, Final, final
@@ -18,8 +19,9 @@ from capas.base.clock import MS, NEVER, SECOND
 from capas.errors import BlockingInLoopError, CapasError
 from capas.host.host import Host
 from capas.sim import threads, virtual_time
-from capas.sim.engine import STEP, Engine, HostNode, task_order
+from capas.sim.engine import DAY, STEP, Engine, HostNode, whole_steps
 from capas.sim.outside import Outside
+from capas.sim.places import task_order
 from capas.sim.process import Blocked, Process, describe
 from capas.sockets.current import in_our_loop
 from capas.sockets.driver import Driver
@@ -39,10 +41,6 @@ _POLL_EVERY: Final = 64  # turns between looks at genuine descriptors
 virtual_time.add_stand_ins(threads.stand_ins())
 
 
-def _whole_steps(deadline: int) -> int:
-    return -(-deadline // STEP) * STEP if deadline < NEVER else NEVER
-
-
 @final
 class SimDriver(Driver):
     """Makes virtual time pass for the hosts of one world."""
@@ -53,6 +51,7 @@ class SimDriver(Driver):
         super().__init__()
         self.engine: Engine = engine
         self.epoch: int = epoch
+        self.pid: int = os.getpid()  # whose world it is: a fork has a copy that stands still
         self.nodes: dict[str, HostNode] = {}
         self.main_loop: asyncio.AbstractEventLoop | None = None  # if one runs all programs
         self._prepare: Callable[[], None] = prepare  # brings routes up to date
@@ -142,24 +141,21 @@ class SimDriver(Driver):
         if ready or deadline <= self.engine.clock.time:
             return ready
         what, is_ready = describe(mask), lambda: bool(endpoint.readiness & mask)
-        self._wait(_whole_steps(deadline), what, is_ready, endpoint)
+        self._wait(whole_steps(deadline), what, is_ready, endpoint)
         return endpoint.readiness & mask
 
     def sleep(self, deadline: int) -> None:
         """Let the world run until ``deadline``."""
         if deadline > self.engine.clock.time:
-            self._wait(_whole_steps(deadline), "sleeps", lambda: False, None)
+            self._wait(whole_steps(deadline), "sleeps", lambda: False, None)
 
     def outside(self, look: Callable[[float], bool], *, only: bool) -> Outside:
         """Look at genuine descriptors, too, while a program waits."""
         return Outside(self.engine.outside, look, only=only)
 
     def wait_until(self, ready: Callable[[], bool], deadline: int, what: str) -> None:
-        """Let the world run until ``ready()`` or ``deadline``.
-
-        A process asks again only when somebody makes it runnable.
-        """
-        self._wait(_whole_steps(deadline), what, ready, None)
+        """Let the world run until ``ready()``, asked when somebody wakes us, or ``deadline``."""
+        self._wait(whole_steps(deadline), what, ready, None)
 
     def _wait(
         self, deadline: int, what: str, ready: Callable[[], bool], endpoint: Endpoint | None
@@ -233,9 +229,9 @@ class SimDriver(Driver):
                 self._turn_now(now)
                 if still and deadline > now and not engine.woken:
                     still = False  # it was busy, and now it waits
-                    self._turn_until(_whole_steps(deadline))
+                    self._turn_until(whole_steps(deadline))
             else:
-                self._turn_until(_whole_steps(deadline))
+                self._turn_until(whole_steps(deadline))
             if still:
                 self._turn_time = clock.time  # a loop that goes on turning steps each time
             engine.woken = False
@@ -283,10 +279,13 @@ class SimDriver(Driver):
 
     def _turn_until(self, deadline: int) -> None:
         engine = self.engine
+        patience = engine.clock.time + DAY if deadline == NEVER else NEVER  # see `in_vain`
         while not engine.woken:
             if self._outside_until:
                 self._await_outside(deadline)
                 continue
+            if engine.clock.time > patience and engine.in_vain():
+                raise engine.deadlock()
             if not engine.step(deadline):
                 if deadline != NEVER:
                     engine.clock.time = max(engine.clock.time, deadline)
@@ -308,7 +307,7 @@ class SimDriver(Driver):
             else:
                 seen = engine.wakes
                 process.block(
-                    _whole_steps(deadline), "waits in its event loop", lambda: engine.wakes != seen
+                    whole_steps(deadline), "waits in its event loop", lambda: engine.wakes != seen
                 )
         finally:
             engine.turning.remove(process)

@@ -11,14 +11,12 @@ runs at a time, so the order of everything is that of the heap.
 
 import asyncio
 import math
-import sys
 import threading
 from _thread import allocate_lock
 from collections import deque
 from collections.abc import Callable
 from contextvars import Context, copy_context
-from types import FrameType
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import TYPE_CHECKING, Final, final
 
 from capas.base.clock import NEVER, SECOND, US, ManualClock, Scheduler, Timer
 from capas.base.frame import Frame
@@ -27,14 +25,15 @@ from capas.host.host import Host
 from capas.link.link import FrameSink
 from capas.sim.direction import PAUSED, UP, Station
 from capas.sim.outside import Outside
+from capas.sim.places import task_order, task_place
 
 if TYPE_CHECKING:
     from capas.sim.process import Process
 
 STEP: Final = US  # ns; the smallest step of time that programs see
 _STILL_LIMIT: Final = 1_000_000  # turns of the engine without time going on before it gives up
-_OWN: Final = ("asyncio", "capas")  # modules whose frames tell nobody where a program waits
 _STRIDE: Final = 1024  # events run at once while they concern nobody but routers
+DAY: Final = 24 * 3600 * SECOND  # without a program running: hosts only probe closed windows
 _INBOX_LIMIT: Final = 4096  # frames kept for a paused host (a network card's ring)
 
 
@@ -109,6 +108,7 @@ class Engine:
     ``current``  the process that runs; None: the thread that drives the engine
     ``checks``   called after each instant (invariants, conditions of faults)
     ``outside``  genuine descriptors that programs wait for
+    ``ran``      when a process last ran, ns
     """
 
     def __init__(self) -> None:
@@ -121,6 +121,7 @@ class Engine:
         self.turning: list[Process] = []  # processes whose event loop waits in `turn`
         self.checks: list[Callable[[], None]] = []
         self.outside: list[Outside] = []
+        self.ran: int = 0
         self.woken: bool = False
         self.wakes: int = 0
         self.baton = allocate_lock()  # held, but at the moment a process hands back
@@ -247,8 +248,11 @@ class Engine:
         before = self._until, self._context
         alone = stop is not None or bool(self.checks) or asyncio._get_running_loop() is not None
         self._until, self._context = -1 if alone else deadline, copy_context()
+        patience = self.clock.time + DAY if deadline == NEVER else NEVER
         try:
             while stop is None or not stop():
+                if self.clock.time > patience and self.in_vain():
+                    return False
                 if not self.step(deadline, alone=stop is not None):
                     if stop is not None and stop():  # what was touched has settled
                         return True
@@ -261,8 +265,18 @@ class Engine:
             self._until, self._context = before
             self.leave()
 
+    def in_vain(self) -> bool:
+        """Whether for a day no program has run, nor has set itself a time.
+
+        Hosts probe windows that stay closed, and idle connections, for ever (RFC 9293, 3.8.6.1).
+        """
+        if self.clock.time <= self.ran + DAY or self.runnable:
+            return False
+        return all(process.deadline == NEVER for process in self.processes)
+
     def _run_processes(self) -> None:
         """Give the baton to each process that can go on, in the order of waking."""
+        self.ran = self.clock.time
         self._round = len(self.runnable)
         while self._round:
             self._round -= 1
@@ -322,17 +336,25 @@ class Engine:
         loop = asyncio._get_running_loop()
         if loop is not None:
             tasks = sorted(asyncio.all_tasks(loop), key=task_order)
-            places = [(task.get_name(), _task_place(task)) for task in tasks]
+            places = [(task.get_name(), task_place(task)) for task in tasks]
             lines += [f"task {name}: {place}" for name, place in places if place]
         return lines
 
     def deadlock(self) -> DeadlockError:
         """The error that says who waits for what can never happen."""
         lines = self.waiting() or ["nobody waits for anything that could still happen"]
+        why = "nothing is ready and nothing is scheduled"
+        if self.scheduler.next_deadline() < NEVER:
+            why = "for a day hosts only asked each other whether they are there (closed windows?)"
         return DeadlockError(
-            f"deadlock at {self.clock.time / 1e9:.6f} s of virtual time: nothing is ready and"
-            " nothing is scheduled\n  " + "\n  ".join(lines)
+            f"deadlock at {self.clock.time / 1e9:.6f} s of virtual time: {why}\n  "
+            + "\n  ".join(lines)
         )
+
+
+def whole_steps(deadline: int) -> int:
+    """A deadline as programs see it: not before it, in steps of time."""
+    return -(-deadline // STEP) * STEP if deadline < NEVER else NEVER
 
 
 def tell(host: Host) -> bool:
@@ -344,45 +366,3 @@ def tell(host: Host) -> bool:
             woken = True
             watcher.endpoint_ready(endpoint)
     return woken
-
-
-def task_order(task: "asyncio.Task[object]") -> tuple[int, str]:
-    """Sorts tasks by name, the numbered ones by number: `asyncio` keeps them in sets."""
-    name = task.get_name()
-    return len(name), name
-
-
-def _task_place(task: "asyncio.Task[object]") -> str:
-    """Where a task stands, in its outermost and innermost frame that are not capas's or asyncio's.
-
-    Empty for tasks that have none: they pass on what others wait for.
-    """
-    frames: list[FrameType] = []
-    awaited: Any = task.get_coro()
-    while awaited is not None:
-        kind = next((k for k in ("cr", "gi", "ag") if hasattr(awaited, f"{k}_frame")), "")
-        frame = getattr(awaited, f"{kind}_frame", None)
-        if frame is not None and frame.f_globals.get("__name__", "").split(".")[0] not in _OWN:
-            frames.append(frame)
-        awaited = getattr(awaited, "gi_yieldfrom" if kind == "gi" else f"{kind}_await", None)
-    name = getattr(task.get_coro(), "__qualname__", "?")
-    places = list(dict.fromkeys(frame_place(frame) for frame in (frames[:1] + frames[-1:])))
-    return f"{name}, {', and there '.join(places)}" if places else ""
-
-
-def frame_place(frame: FrameType) -> str:
-    """Where a Python frame stands."""
-    code = frame.f_code
-    return f"{code.co_filename}:{frame.f_lineno} in {code.co_name}"
-
-
-def thread_place(ident: int) -> str:
-    """Where a blocked thread stands, in the innermost frame that is not capas's or threading's."""
-    frame = sys._current_frames().get(ident)
-    own = __name__.partition(".")[0] + "."
-    while frame is not None:
-        module = frame.f_globals.get("__name__", "")
-        if not module.startswith(own) and module != "threading" and module != "socket":
-            return frame_place(frame)
-        frame = frame.f_back
-    return "?"

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Final, final
 
 from capas.base.clock import NEVER, Timer
 from capas.errors import CapasError
-from capas.sim.engine import Engine, HostNode, thread_place
+from capas.sim.engine import Engine, HostNode
+from capas.sim.places import thread_place
 from capas.sim.virtual_time import real_time
 from capas.sockets.current import context_of
 from capas.sockets.failure import ProcessKilled
