@@ -2,6 +2,9 @@
 """Libraries whose sockets or loops are below Python: refused in words at once, where they begin."""
 
 import asyncio
+import os
+import socket
+import socketserver
 from collections.abc import Callable
 from typing import Any
 
@@ -52,10 +55,26 @@ def grpc_asyncio(grpc: Any) -> None:
     asyncio.run(main())
 
 
+def multiprocessing(multiprocessing: Any) -> None:
+    multiprocessing.Pool(1)
+
+
+def OpenSSL(_: Any) -> None:  # noqa: N802
+    from OpenSSL import SSL
+
+    context = SSL.Context(SSL.TLS_CLIENT_METHOD)
+    SSL.Connection(context).set_connect_state()
+    with socket.socket() as sock:
+        SSL.Connection(context, sock)
+
+
 @pytest.mark.parametrize(
     "begin",
-    [trio, trio_guest, gevent, zmq, aiodns, psycopg, psycopg_asyncio, grpc, grpc_asyncio],
-)
+    [
+        trio, trio_guest, gevent, zmq, aiodns, psycopg, psycopg_asyncio, grpc, grpc_asyncio,
+        multiprocessing, OpenSSL,
+    ],
+)  # fmt: skip
 def test_what_asks_the_kernel_says_so(lab: Any, begin: Callable[[Any], None]) -> None:
     name = begin.__name__.partition("_")[0]
     library = pytest.importorskip(name, reason=f"needs the package {name}")
@@ -84,3 +103,37 @@ def test_aiohttp_resolves_by_the_loop_where_aiodns_is_its_default(lab: Any) -> N
             assert await answer.text() == "hello"
 
     lab.run(main)
+
+
+def test_zeroconf_on_the_interfaces_of_the_host(lab: Any) -> None:
+    zeroconf = pytest.importorskip("zeroconf")
+    pytest.importorskip("ifaddr")
+    info = zeroconf.ServiceInfo(
+        "_http._tcp.local.", "b._http._tcp.local.", 80, addresses=[b"\n\0\0\2"], server="b.local."
+    )  # fmt: skip
+
+    def server() -> None:
+        zeroconf.Zeroconf().register_service(info)
+
+    def client() -> None:
+        with zeroconf.Zeroconf() as client:
+            found = client.get_service_info(info.type, info.name, timeout=20_000)
+            assert found.parsed_addresses() == ["10.0.0.2"]
+
+    lab.threads(server, client)
+
+
+def test_a_fork_is_no_part_of_the_world(lab: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    if not hasattr(os, "fork"):
+        pytest.skip("no fork here")
+
+    def server() -> None:
+        with socketserver.ForkingTCPServer(("", 7), socketserver.StreamRequestHandler) as serving:
+            serving.serve_forever()
+
+    def client() -> None:
+        with socket.create_connection(("b", 7)) as sock:
+            assert sock.recv(10) == b""
+
+    lab.threads(server, client)
+    assert "use threads (in socketserver ThreadingMixIn)" in capsys.readouterr().err

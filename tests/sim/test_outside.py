@@ -20,6 +20,7 @@ import pytest
 
 import capas
 from capas.errors import DeadlockError
+from capas.sockets.driver import VIRTUAL_FD
 
 pytestmark = pytest.mark.skipif(not hasattr(select, "poll"), reason="Windows has no such pipes")
 
@@ -200,3 +201,42 @@ def test_a_loop_waits_for_a_process(world: Any) -> None:
     assert capas.run(both, world=world, host=world.hosts["a"]) == (b"hello", b"0")
     assert world.thread("a", lambda: asyncio.run(both())).result() == (b"hello", b"0")
     assert world.time < 100
+
+
+def test_a_read_of_a_pipe(world: Any) -> None:
+    def program() -> None:
+        reading, writing = os.pipe()
+        threading.Timer(2, os.write, (writing, b"x")).start()
+        assert os.read(reading, 10) == b"x"
+        os.close(writing)
+        assert os.read(reading, 10) == b""
+        os.close(reading)
+
+    world.thread("a", program).result()
+    assert 2 <= world.time < 2.1
+
+
+def _time_and_place(queue: Any) -> None:
+    begin = time.time()
+    time.sleep(0.01)
+    with socket.socket() as sock:
+        queue.put((time.time() - begin >= 0.01, sock.fileno() < VIRTUAL_FD))
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_forked_processes_are_the_machines(world: Any) -> None:
+    """A queue's feeder thread meets locks that were made in the world."""
+    if not hasattr(os, "fork"):
+        pytest.skip("no fork here")
+
+    def program() -> Any:
+        context = get_context("fork")
+        queue = context.Queue()
+        process = context.Process(target=_time_and_place, args=(queue,))
+        process.start()
+        try:
+            return queue.get()
+        finally:
+            process.join()
+
+    assert world.thread("a", program).result() == (True, True)

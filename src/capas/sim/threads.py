@@ -11,9 +11,11 @@ Only one thread of a world runs at any moment, so these locks are plain attribut
 
 import _thread
 import contextlib
+import os
 import queue
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Self, cast, final
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from capas.sim.driver import SimDriver
 
 _start_new_thread: Final = _thread.start_new_thread
+_ELSEWHERE: Final = 1e-3  # s between looks at a lock in a forked process
 _GENUINE: Final = ("asyncio-waitpid-",)  # names of threads that wait for the machine
 
 
@@ -63,6 +66,8 @@ class Lock:
     def _wait(self, timeout: float) -> bool:
         if threading._SHUTTING_DOWN:  # type: ignore[attr-defined]
             return True  # the world goes no further
+        if self._world.pid != os.getpid():
+            return self._wait_elsewhere(timeout)
         world = _world() or self._world
         deadline = NEVER if timeout < 0 else world.now() + round(timeout * SECOND)
         process = world.engine.current
@@ -75,6 +80,16 @@ class Lock:
                 self._waiters.remove(process)
         if self._locked:
             return False
+        self._locked = True
+        return True
+
+    def _wait_elsewhere(self, timeout: float) -> bool:
+        """In a forked process, which kept the lock but not its world (queues' feeder threads)."""
+        begin = time.monotonic()
+        while self._locked:
+            if 0 <= timeout <= time.monotonic() - begin:
+                return False
+            time.sleep(_ELSEWHERE)
         self._locked = True
         return True
 

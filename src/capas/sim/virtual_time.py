@@ -12,6 +12,7 @@ time.
 import ctypes
 import datetime
 import gc
+import os
 import sys
 import threading
 import time
@@ -45,6 +46,7 @@ class TimeSource(Protocol):
 
 class _Here(threading.local):
     source: TimeSource | None = None
+    forking: TimeSource | None = None
 
 
 _here: Final = _Here()
@@ -326,6 +328,18 @@ def real_time() -> Iterator[None]:
         yield
     finally:
         _here.source = before
+
+
+def _before_fork() -> None:
+    _here.forking, _here.source = _here.source, None
+
+
+def _after_fork() -> None:
+    _here.source = _here.forking
+
+
+if hasattr(os, "register_at_fork"):  # in another process time is the machine's
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork)
 
 
 def add_stand_ins(more: list[tuple[ModuleType, str, Any, Any]]) -> None:

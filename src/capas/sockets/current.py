@@ -6,6 +6,7 @@ to what it starts.  Outside any host Python's own sockets are meant.
 """
 
 import asyncio
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import Context, ContextVar, copy_context
@@ -62,6 +63,15 @@ def context_of(host: Host | None) -> Context:
     context = copy_context()
     context.run(_CURRENT.set, host)
     return context
+
+
+def _leave() -> None:
+    _CURRENT.set(None)
+    _DEFAULT.host = None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave)  # another process is on no host
 
 
 def in_our_loop() -> bool:

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from capas.host.host import Host
 from capas.sockets.current import dispatch
+from capas.wire.address import is_link_local, text
 
 #: What a module of the library has: (module or class, name, stand-in)
 StandIns = list[tuple[Any, str, Any]]
@@ -23,6 +24,10 @@ _REFUSED: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "gevent.hub": ("use threads, which take turns here as greenlets do", ("Hub.__init__",)),
     "grpc._cython.cygrpc": (
         "use grpclib", ("Channel", "Server", "AioChannel", "AioServer"),
+    ),
+    "multiprocessing.pool": (
+        "use concurrent.futures.ProcessPoolExecutor, or multiprocessing.pool.ThreadPool",
+        ("Pool._setup_queues",),
     ),
     "psycopg": (
         "use asyncpg or pg8000",
@@ -91,9 +96,50 @@ def _aiohttp(resolver: Any) -> StandIns:
     return [(resolver, "DefaultResolver", dispatch(real, default))]
 
 
+def _ifaddr(ifaddr: Any) -> StandIns:
+    """It asks the machine for its interfaces (zeroconf does by it): on a host they are the host's.
+
+    An IPv4 address is text, an IPv6 address (text, flow information, scope).
+    """
+
+    def get_adapters(host: Host, include_unconfigured: bool = False) -> list[Any]:
+        adapters = []
+        for link in host.interfaces:
+            ips = [
+                ifaddr.IP(
+                    text(own.address)
+                    if len(own.address) == 4
+                    else (text(own.address), 0, link.index if is_link_local(own.address) else 0),
+                    own.prefix_length,
+                    link.name,
+                )
+                for own in link.addresses
+            ]
+            if ips or include_unconfigured:
+                adapters.append(ifaddr.Adapter(link.name, link.name, ips, index=link.index))
+        return adapters
+
+    return [(ifaddr, "get_adapters", dispatch(ifaddr.get_adapters, get_adapters))]
+
+
+def _pyopenssl(ssl: Any) -> StandIns:
+    """Over a socket OpenSSL itself reads and writes the descriptor; between buffers it is fine."""
+    real = ssl.Connection.__init__
+
+    def begin(host: Host, self: Any, context: Any, socket: Any = None) -> None:
+        if socket is not None:
+            instead = "use `ssl`, or a Connection without a socket (bio_read, bio_write)"
+            _refuse("pyOpenSSL's Connection over a socket", instead, host)
+        real(self, context)
+
+    return [(ssl.Connection, "__init__", dispatch(real, begin))]
+
+
 #: How the stand-ins of a module are made, by its name.
 FOREIGN: Final[dict[str, Callable[[Any], StandIns]]] = {
     "aiohttp.resolver": _aiohttp,
+    "ifaddr": _ifaddr,
+    "OpenSSL.SSL": _pyopenssl,
     "uvloop": _uvloop,
     **{name: partial(_refused, name) for name in _REFUSED},
 }

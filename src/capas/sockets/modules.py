@@ -216,7 +216,7 @@ def _stand_ins() -> list[tuple[Any, str, Any]]:
         (ssl.SSLContext, "wrap_socket", _wrap_socket(ssl.SSLContext.wrap_socket)),
     ]
     found += _calls(os, "read", "write", "close", "sendfile", "get_blocking", "set_blocking")
-    found += _calls(os, "get_inheritable", "set_inheritable")
+    found += _calls(os, "get_inheritable", "set_inheritable", "fork")
     for name, ours in (("poll", polling.Poll), ("epoll", polling.Epoll)):
         real = getattr(select, name, None)
         if real is None:

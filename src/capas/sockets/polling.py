@@ -7,14 +7,16 @@ Level-triggered; times are seconds (select, epoll) or milliseconds (poll) as in 
 """
 
 import math
+import os
 import select as std
+import stat
 from collections.abc import Iterable
 from functools import partial
 from typing import Any, Final
 
 from capas.base.clock import MS, NEVER, SECOND
 from capas.host.host import Host
-from capas.sockets.current import in_our_loop, require_host
+from capas.sockets.current import current_host, in_our_loop, require_host
 from capas.sockets.description import Description
 from capas.sockets.driver import VIRTUAL_FD, Driver, driver_of
 from capas.sockets.failure import fail
@@ -63,6 +65,25 @@ class _Any:
 def _may_wait(driver: Driver) -> bool:
     """Whether a wait for genuine descriptors may let virtual time go on."""
     return driver.virtual and not in_our_loop()
+
+
+def await_genuine(fd: int) -> None:
+    """Let virtual time go on until a read of a genuine descriptor does not block (pipes and such).
+
+    A genuine call that blocks would stop all programs, whoever could end it among them.
+    """
+    host = current_host()
+    if host is None or real_poll is None or not _may_wait(driver_of(host)):
+        return
+    if os.get_blocking(fd) and not stat.S_ISREG(os.fstat(fd).st_mode):
+        poll = Poll(host)
+        poll.register(fd, POLLIN)
+        poll.poll()
+
+
+def _may_be_a_process(fd: int) -> bool:
+    """Whether a process of the machine may be at the other end: sockets are a program's own."""
+    return not stat.S_ISSOCK(os.fstat(fd).st_mode)
 
 
 class Poll:
@@ -118,7 +139,8 @@ class Poll:
         try:
             if self._real is None:
                 return self._wait(common, deadline)
-            with driver.outside(partial(self._look_outside, common), only=not watched):
+            only = not watched and any(_may_be_a_process(fd) for fd in self._wanted)
+            with driver.outside(partial(self._look_outside, common), only=only):
                 return self._wait(common, deadline)
         finally:
             with driver.lock:

@@ -14,9 +14,10 @@ from typing import Any, Final
 
 from capas.sockets import options
 from capas.sockets.arguments import writable
-from capas.sockets.current import require_host
+from capas.sockets.current import current_host, require_host
 from capas.sockets.driver import VIRTUAL_FD, Descriptors, driver_of
 from capas.sockets.failure import fail
+from capas.sockets.polling import await_genuine
 from capas.sockets.socket import Socket
 
 _SENDFILE: Final = 1 << 16  # bytes read at once for `os.sendfile`
@@ -83,6 +84,7 @@ def read(real: Callable[[int, int], bytes]) -> Callable[[int, int], bytes]:
     def read(fd: int, length: int, /) -> bytes:
         """At most ``length`` bytes."""
         if fd < VIRTUAL_FD:
+            await_genuine(fd)
             return real(fd, length)
         received: bytes = _borrowed(fd, lambda sock: sock.recv(length))
         return received
@@ -101,6 +103,23 @@ def write(real: Callable[[int, Any], int]) -> Callable[[int, Any], int]:
         return taken
 
     return write
+
+
+def fork(real: Callable[[], int]) -> Callable[[], int]:
+    """``os.fork``."""
+
+    def fork() -> int:
+        """For `multiprocessing` only, whose children are the machine's."""
+        caller = sys._getframe(1).f_globals.get("__name__")
+        if current_host() is not None and caller != "multiprocessing.popen_fork":
+            raise NotImplementedError(
+                "a process that a program of a host forks would be no part of its world: use"
+                " threads (in socketserver ThreadingMixIn), or multiprocessing for what needs no"
+                " network"
+            )
+        return real()
+
+    return fork
 
 
 def sendfile(real: Callable[..., int]) -> Callable[..., int]:

@@ -300,9 +300,6 @@ def test_a_loop_of_somebodys_own_class(world: World) -> None:
         assert type(loop) is Own
         return loop.time()
 
-    async def waits() -> None:
-        await asyncio.get_running_loop().create_future()
-
     def program() -> float:
         loop = Own()
         try:
@@ -310,13 +307,8 @@ def test_a_loop_of_somebodys_own_class(world: World) -> None:
         finally:
             loop.close()
 
-    def never() -> None:
-        Own().run_until_complete(waits())
-
     with modules.installed():
         assert world.thread("a", program).result() == pytest.approx(3, abs=0.01)
-        with pytest.raises(capas.DeadlockError, match="never: waits for READ"):
-            world.thread("a", never).result()
 
 
 def test_names(world: World) -> None:
