@@ -401,3 +401,35 @@ def test_tracebacks_have_the_tests_own_frames(inner):
     assert not [p for p in places if "_pytest" in p or "base_events" in p or "engine" in p], places
     whole = inner(TRACED, "--tb=short", "--full-trace")
     assert "base_events.py" in whole.text
+
+
+TWO = """
+from hypothesis import given, settings
+from capas.testing.strategies import network_faults
+
+@settings(max_examples=20, database=None, derandomize=True)
+@given(faults=network_faults("client", "server", packets=6, kinds=("lose",), most=2))
+async def test_it(internet, faults):
+    client, server = internet.hosts("client", "server")
+    internet.link(client, server, delay="20ms")
+    await server.serve(echo, port=7)
+    faults.apply(internet)
+    await client.run(ask())
+    assert str(faults) not in ALSO
+    assert len(faults) < 2
+"""
+
+
+def test_one_fault_is_told_rather_than_two(inner):
+    """Shrinking ends where no fault can be taken away; another one alone may do as well."""
+    plugins = ["_hypothesis_pytestplugin"]
+    done = inner(TWO + "ALSO = ['lose(server,3)']\n", plugins=plugins)
+    assert "faults: the third packet from server is lost\n" in done.text, done.text
+    assert "--capas-replay=seed=0;faults=lose(server,3)'" in done.text
+    assert "Failing test case: faults=FaultPlan.parse('lose(server,3)')" in done.text
+    done = inner(TWO + "ALSO = []\n", plugins=plugins)
+    assert re.search(r"faults: the \w+ packet from \w+ is lost and the", done.text), done.text
+    found = re.search(r"--capas-replay=(seed=0;faults=lose\S+)'", done.text)[1]
+    assert "1 failed" in inner(TWO + "ALSO = []\n", f"--capas-replay={found}").text
+    done = inner(TWO + "ALSO = ['lose(server,3)']\n", "--capas-no-shrink", plugins=plugins)
+    assert "is lost and the" in done.text, done.text

@@ -8,8 +8,8 @@ nothing left to do; pytest-asyncio, which makes items of a class of its own, is 
 import functools
 import inspect
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, cast
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import pytest
 
@@ -17,6 +17,8 @@ from capas.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from capas.testing.fixture import Internet
+
+_SETTINGS: Final = "_hypothesis_internal_use_settings"  # where hypothesis keeps a test's settings
 
 
 def adapt(item: pytest.Function) -> None:
@@ -68,8 +70,7 @@ def _permit_fixture(item: pytest.Function) -> None:
     """
     from hypothesis import HealthCheck, Phase, settings
 
-    name = "_hypothesis_internal_use_settings"
-    chosen = getattr(item.obj, name, None) or settings.default
+    chosen = getattr(item.obj, _SETTINGS, None) or settings.default
     assert chosen is not None
     harmless = (HealthCheck.function_scoped_fixture, HealthCheck.filter_too_much)
     silenced = {*chosen.suppress_health_check, *harmless}
@@ -83,7 +84,7 @@ def _permit_fixture(item: pytest.Function) -> None:
         report_multiple_bugs=False,
         suppress_health_check=ordered,
     )
-    setattr(function, name, ours)
+    setattr(function, _SETTINGS, ours)
 
 
 @contextmanager
@@ -122,6 +123,7 @@ def examples(
     handle = item.obj.hypothesis
     inner = handle.inner_test
     used = False
+    drawn = given is None
 
     def example(*args: Any, **arguments: Any) -> Any:
         __tracebackhide__ = True
@@ -133,7 +135,7 @@ def examples(
         values.update({k: v for k, v in arguments.items() if k not in item.funcargs})
         virtual_time.adopt_thread(internet.world.driver)
         try:
-            with _judged(internet, drawn=given is None):
+            with _judged(internet, drawn=drawn):
                 made = inner(*args, **arguments)
                 return complete(internet, made) if inspect.iscoroutine(made) else made
         finally:
@@ -147,22 +149,58 @@ def examples(
         finally:
             item.obj = before
         return
-    name = "_hypothesis_internal_use_settings"
     function = getattr(item.obj, "__func__", item.obj)
-    chosen = getattr(function, name)
+    chosen = getattr(function, _SETTINGS)
     handle.inner_test = example
     virtual_time.adopt_thread(cast(Any, None))
-    if not shrink:
-        from hypothesis import Phase, settings
-
-        phases = [phase for phase in chosen.phases if phase is not Phase.shrink]
-        setattr(function, name, settings(chosen, phases=phases))
+    setattr(function, _SETTINGS, chosen if shrink else _without_shrinking(chosen))
     try:
         yield
+    except Exception as error:
+        drawn = False
+        if shrink:
+            _try_single(item, example, dict(values), error)
+        raise
     finally:
         handle.inner_test = inner
-        setattr(function, name, chosen)
+        setattr(function, _SETTINGS, chosen)
         virtual_time.adopt_thread(internet.world.driver)
+
+
+def _without_shrinking(chosen: Any) -> Any:
+    from hypothesis import Phase, settings
+
+    phases = [phase for phase in chosen.phases if phase is not Phase.shrink]
+    return settings(chosen, phases=phases)
+
+
+def _try_single(item: pytest.Function, example: Any, values: dict[str, Any], error: Any) -> None:
+    """If one fault alone fails the test, too, raise what it raises, instead of several faults.
+
+    Shrinking by itself never gets from two faults to another one.  Else the last run is again that
+    of ``values``, which raised ``error``.
+    """
+    from capas.testing.faultplan import FaultPlan
+
+    plans = [(name, plan) for name, plan in values.items() if isinstance(plan, FaultPlan)]
+    if len(plans) != 1 or len(plans[0][1]) < 2 or not plans[0][1].single:
+        return
+    name, whole = plans[0]
+    fixtures = {key: item.funcargs[key] for key in item._fixtureinfo.argnames}
+    first = (item.instance,) if item.instance is not None else ()
+    for fault in whole.single:
+        plan = FaultPlan([fault])
+        try:
+            example(*first, **fixtures, **{**values, name: plan})
+        except pytest.skip.Exception:
+            continue
+        except Exception as found:
+            if type(found) is not type(error):
+                continue  # another bug, or no verdict (a host that died, an assumption)
+            found.add_note(f"Failing test case: {name}={plan!r} (at first {whole})")
+            raise found from None
+    with suppress(type(error)):
+        example(*first, **fixtures, **values)
 
 
 def _once(item: pytest.Function, inner: Any, example: Any, given: Mapping[str, Any]) -> Any:

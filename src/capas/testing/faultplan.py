@@ -11,7 +11,7 @@ Times are milliseconds, as people write them.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple, final
 
 from capas.base.clock import MS, Timer
@@ -102,12 +102,16 @@ class Fault(NamedTuple):
 
 @final
 class FaultPlan:
-    """Faults, in order; immutable."""
+    """Faults, in order; immutable.
 
-    __slots__ = ("faults",)
+    ``single``  faults any of which alone would be a simpler plan, for one that was drawn
+    """
 
-    def __init__(self, faults: Iterable[Fault] = ()) -> None:
+    __slots__ = ("faults", "single")
+
+    def __init__(self, faults: Iterable[Fault] = (), single: Sequence[Fault] = ()) -> None:
         self.faults: tuple[Fault, ...] = tuple(faults)
+        self.single: Sequence[Fault] = single
 
     @classmethod
     def parse(cls, text: str) -> "FaultPlan":

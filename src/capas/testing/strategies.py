@@ -8,7 +8,9 @@
         ...                             # the program, and what must hold
 
 Simpler comes first, so shrinking ends with few faults, losses rather than delays, early packets and
-round times.  A plan drawn is a `capas.testing.faultplan.FaultPlan`; it replays without hypothesis.
+round times.  Shrinking takes faults away, and does not exchange two for another one: where it ends
+with several, the plugin tries each single packet lost or doubled, too.  A plan drawn is a
+`capas.testing.faultplan.FaultPlan`; it replays without hypothesis.
 """
 
 from collections.abc import Sequence
@@ -43,7 +45,15 @@ def network_faults(
                 f"network_faults: no kind {kind!r}; there are {', '.join(KINDS)}"
             )
     one = st.one_of([_fault(kind, hosts, packets, times) for kind in kinds])
-    return st.lists(one, max_size=most, unique_by=_target).map(FaultPlan)
+    single = [
+        Fault(kind, host, n=n)
+        for n in range(1, packets + 1)
+        for kind in kinds
+        for host in hosts
+        if KINDS[kind] == ("n",)
+    ]
+    plans = st.lists(one, max_size=most, unique_by=_target)
+    return plans.map(lambda faults: FaultPlan(faults, single))
 
 
 def _fault(
