@@ -647,3 +647,13 @@ def test_a_program_that_sleeps_for_days_is_none(internet):
     client, server = internet.hosts("client", "server")
     internet.link(client, server)
     assert client.thread(lambda: time.sleep(9 * 86_400) or "awake").result() == "awake"
+
+
+def test_a_restart_is_told_as_one(pair, internet):
+    pair[1].restart()
+    pair[1].kill().remove()
+    assert [mark.text for mark in internet.marks] == [
+        "server restarts",
+        "server down",
+        "server boots",
+    ]

@@ -15,7 +15,7 @@ from capas.base.frame import Frame
 from capas.errors import ConfigurationError
 from capas.host.host import Host
 from capas.sim import rules
-from capas.sim.direction import PASS
+from capas.sim.direction import DOWN, PASS
 from capas.sim.rules import Applied, Matcher
 from capas.sim.trains import network_offset
 from capas.sim.units import Time, time_ns
@@ -284,11 +284,12 @@ class FaultLog:
     def restart(self, place: Place) -> Host:
         """Boot a host anew and start what `Station.on_boot` and `Station.serve` told it to."""
         host = self.place(place)
+        word = "boots" if self.world.node(host).condition == DOWN else "restarts"
         for mark in self.marks:
             if mark.end == NEVER and mark.text == f"{host.name} down":
                 mark.end = self.world.now
         self.world.restart(host)
-        self.moment(f"{host.name} boots", [host.name])
+        self.moment(f"{host.name} {word}", [host.name])
         self.booted(host)
         return host
 
