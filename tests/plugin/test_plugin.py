@@ -433,3 +433,26 @@ def test_one_fault_is_told_rather_than_two(inner):
     assert "1 failed" in inner(TWO + "ALSO = []\n", f"--capas-replay={found}").text
     done = inner(TWO + "ALSO = ['lose(server,3)']\n", "--capas-no-shrink", plugins=plugins)
     assert "is lost and the" in done.text, done.text
+
+
+def test_hypothesis_in_a_class_and_beside_fixtures(inner):
+    source = """
+    from hypothesis import given, settings, strategies as st
+
+    class TestIt:
+        @settings(max_examples=5, database=None)
+        @given(n=st.integers(0, 9))
+        def test_in_class(self, internet, n):
+            assert n < 0
+
+    @settings(max_examples=5, database=None)
+    @given(n=st.integers(0, 9))
+    def test_beside(pair, internet, n):
+        pair[0].run(ask())
+    """
+    plugins = ["_hypothesis_pytestplugin"]
+    done = inner(source, plugins=plugins)
+    assert "--capas-replay=seed=0;n=0'" in done.text, done.text
+    assert "make hosts in the test, not in a fixture" in done.text
+    done = inner(source, "--capas-replay=seed=0;n=0", "-k", "class", plugins=plugins)
+    assert "assert 0 < 0" in done.text, done.text

@@ -122,8 +122,7 @@ def examples(
 
     handle = item.obj.hypothesis
     inner = handle.inner_test
-    used = False
-    drawn = given is None
+    used, drawn = False, given is None
 
     def example(*args: Any, **arguments: Any) -> Any:
         __tracebackhide__ = True
@@ -132,7 +131,8 @@ def examples(
             internet.reset()
         used = True
         values.clear()
-        values.update({k: v for k, v in arguments.items() if k not in item.funcargs})
+        known = {*item.funcargs, "self"}  # hypothesis names the instance of a test's class, too
+        values.update({k: v for k, v in arguments.items() if k not in known})
         virtual_time.adopt_thread(internet.world.driver)
         try:
             with _judged(internet, drawn=drawn):

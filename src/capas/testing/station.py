@@ -132,16 +132,24 @@ class Station:
         return self.internet.world.node(self.host).condition == DOWN
 
     def _check_power(self, starting: Any) -> None:
-        if self.down:
-            if inspect.iscoroutine(starting):
-                starting.close()
-            raise HostDiedError(f"{self.name!r} is down: restart() it first")
+        ours = self.internet.stations.get(self.name) is self
+        if ours and not self.down:
+            return
+        if inspect.iscoroutine(starting):
+            starting.close()
+        if not ours:
+            raise ConfigurationError(
+                f"{self.name!r} is a host of an earlier example: each has an internet of its own,"
+                " so make hosts in the test, not in a fixture"
+            )
+        raise HostDiedError(f"{self.name!r} is down: restart() it first")
 
     # -- programs -------------------------------------------------------------------------------
 
     def run(self, main: Coroutine[Any, Any, Any] | Callable[[], Coroutine[Any, Any, Any]]) -> Any:
         """Run a coroutine on this host to its end; inside an event loop: a task to await."""
         coroutine = coroutine_of(main, f"{self.name}.run")
+        self._check_power(coroutine)
         if asyncio._get_running_loop() is not None:
             return asyncio.get_running_loop().create_task(self.guard(coroutine))
         return self.internet.complete(coroutine, self.host)
@@ -189,7 +197,7 @@ class Station:
                 return asyncio.start_server(what, port=port, **settings)
         else:
             make = what
-        self._boot.append(lambda: _keep(make()))
+        self._boot.append(lambda: _made(make))
         return self._begin(make())
 
     def _begin(self, made: Any) -> Any:
@@ -287,6 +295,11 @@ def _needs_arguments(function: Any) -> bool:
     except ValueError:
         pass  # it does not say
     return False
+
+
+async def _made(make: Callable[[], Any]) -> Any:
+    """What ``make`` gives, when it comes to that: the host may die before."""
+    return await _keep(make())
 
 
 async def _keep(made: Any) -> Any:
