@@ -380,3 +380,47 @@ def test_chat_by_readiness(lab: Any, how: str) -> None:
                 assert one.recv(100) == b"you\r\n"
 
     lab.threads(server, client)
+
+
+@pytest.mark.parametrize("how", ["select", "poll", "epoll"])
+def test_twisted(lab: Any, how: str) -> None:
+    pytest.importorskip("twisted")
+    from twisted.internet import protocol
+    from twisted.protocols.basic import LineReceiver
+
+    name = f"{how.capitalize() if how == 'select' else 'Poll' if how == 'poll' else 'EPoll'}Reactor"
+    module = pytest.importorskip(f"twisted.internet.{how}reactor")
+    got: list[tuple[bytes, float]] = []
+
+    class Upper(LineReceiver):  # type: ignore[misc]
+        def lineReceived(self, line: bytes) -> None:  # noqa: N802
+            self.sendLine(line.upper())
+
+        def connectionLost(self, reason: Any = None) -> None:  # noqa: N802
+            self.transport.reactor.stop()
+
+    class Client(LineReceiver):  # type: ignore[misc]
+        def connectionMade(self) -> None:  # noqa: N802
+            self.sendLine(b"hello" * 1000)
+
+        def lineReceived(self, line: bytes) -> None:  # noqa: N802
+            got.append((line, self.transport.reactor.seconds()))
+            self.transport.loseConnection()
+
+        def connectionLost(self, reason: Any = None) -> None:  # noqa: N802
+            self.transport.reactor.callLater(2, self.transport.reactor.stop)
+
+    def server() -> None:
+        reactor = getattr(module, name)()
+        reactor.listenTCP(7, protocol.Factory.forProtocol(Upper))
+        reactor.run(installSignalHandlers=False)
+
+    def client() -> None:
+        reactor = getattr(module, name)()
+        reactor.connectTCP("10.0.0.2", 7, protocol.ClientFactory.forProtocol(Client))
+        begin = time.time()
+        reactor.run(installSignalHandlers=False)
+        assert [line for line, _ in got] == [b"HELLO" * 1000]
+        assert begin < got[0][1] <= time.time() - 2
+
+    lab.threads(server, client)

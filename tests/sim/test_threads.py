@@ -114,6 +114,25 @@ def test_a_socket_closed_while_another_thread_reads(world: Any, end: str) -> Non
     assert got == [b"", 1 if end == "shutdown" else 2]
 
 
+def test_a_program_that_goes_on_after_its_end(world: Any) -> None:
+    """It swallows what ends it, each time: the host dies all the same."""
+    told: list[float] = []
+
+    def stubborn() -> None:
+        while True:
+            try:
+                time.sleep(1)
+            except BaseException:
+                told.append(time.monotonic())
+
+    program = world.thread("b", stubborn)
+    world.run_for("1.5s")
+    world.kill("b")
+    assert program.done
+    assert 1 < len(told) < 100
+    assert set(told) == {1.5}
+
+
 def test_waiting_for_a_lock_that_nobody_gives_back(world: Any) -> None:
     def main() -> None:
         lock = threading.Lock()

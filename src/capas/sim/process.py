@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from capas.sim.virtual_time import TimeSource
 
 _GRACE: Final = 1.0  # s of real time that an interrupted program has to come to a wait
+_DEATHS: Final = 16  # times that a killed program may go on to its next wait
 _BITS: Final = ((READ, "READ"), (WRITE, "WRITE"), (ERROR, "ERROR"), (HANGUP, "HANGUP"))
 
 
@@ -40,6 +41,7 @@ class Process(Timer):
     __slots__ = (
         "_baton",
         "_context",
+        "_deaths",
         "_function",
         "_ident",
         "_killed",
@@ -87,6 +89,7 @@ class Process(Timer):
         self._thread: threading.Thread | None = None
         self._ident: int | None = None
         self._killed: bool = False
+        self._deaths: int = 0  # times that it was told to end
         self._queued: bool = False
         self._what: str = "has not started"
         engine.processes.append(self)
@@ -211,7 +214,7 @@ class Process(Timer):
     def park(self) -> None:
         """Wait for the baton."""
         if self._killed:
-            raise ProcessKilled
+            self._die()
         following = self.engine.following()
         if following is self:
             self.engine.current = self
@@ -222,7 +225,18 @@ class Process(Timer):
                 self.engine.baton.release()
             self._baton.acquire()
         if self._killed:
-            raise ProcessKilled
+            self._die()
+
+    def _die(self) -> None:
+        """Unwind; a program that goes on after each `ProcessKilled` (Twisted does) stands still."""
+        self._deaths += 1
+        if self._deaths > _DEATHS:
+            self.done = True
+            self._thread = None  # nobody waits for its end
+            self.engine.baton.release()
+            while True:
+                self._baton.acquire()
+        raise ProcessKilled
 
     def block(self, deadline: int, what: str, ready: Callable[[], bool]) -> None:
         """Wait until ``ready()``, asked whenever somebody wakes the process, or ``deadline``."""
