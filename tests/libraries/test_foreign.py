@@ -6,9 +6,12 @@ import os
 import socket
 import socketserver
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import pytest
+
+from capas.sockets.foreign import FOREIGN
 
 
 def trio(trio: Any) -> None:
@@ -137,3 +140,8 @@ def test_a_fork_is_no_part_of_the_world(lab: Any, capsys: pytest.CaptureFixture[
 
     lab.threads(server, client)
     assert "use threads (in socketserver ThreadingMixIn)" in capsys.readouterr().err
+
+
+def test_a_version_that_begins_elsewhere_is_left_alone() -> None:
+    assert FOREIGN["zmq"](ModuleType("zmq")) == []
+    assert FOREIGN["psycopg"](ModuleType("psycopg")) == []

@@ -59,8 +59,10 @@ def _refused(name: str, module: Any) -> StandIns:
         owner = module
         *classes, attribute = path.split(".")
         for inner in classes:
-            owner = getattr(owner, inner)
-        real = vars(owner)[attribute]
+            owner = getattr(owner, inner, None)
+        real = vars(owner).get(attribute) if owner is not None else None
+        if real is None:
+            continue  # another version of it begins elsewhere
         if isinstance(real, classmethod):
             found.append((owner, attribute, classmethod(dispatch(real.__func__, refuse))))
         else:
