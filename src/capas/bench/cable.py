@@ -3,8 +3,9 @@
 
 ``python -m capas.bench.cable NEAR FAR``  opens a TUN device NEAR, then FAR in a network
 namespace of its own, and carries packets of at most 1,500 bytes between them: `DELAY` ns each way,
-`LOSS` of them lost, by one seed for every sample.  Load generators run beyond it: a line "in HOST
-SECONDS" on standard input starts one, and its number is the answer.  It is no part of the stack it
+`LOSS` of them lost.  The n-th packet of a direction has the same fate for every host, in the first
+sample, in the second, and so on.  Load generators run beyond it: a line "in8 HOST SECONDS" on
+standard input starts one, and its number is the answer.  It is no part of the stack it
 measures: TUN devices, a heap and a random number, nothing of capas's links.
 """
 
@@ -24,8 +25,7 @@ NEAR: Final = ("10.98.3.1", "fd98:3::1")
 DELAY: Final = 10_000_000  # ns one way: a round trip of 20 ms
 LOSS: Final = 0.001
 _QUEUE: Final = "5000"  # packets of a device's own queue, so that nothing but LOSS is lost
-_SEED: Final = 7
-_PORTS: Final = {"in": DISCARD, "out": CHARGEN}
+_PORTS: Final = {"in8": DISCARD, "out8": CHARGEN}
 
 
 def _open(name: str) -> int:
@@ -45,7 +45,8 @@ class _Cable:
 
     def __init__(self, near: int, far: int) -> None:
         self._ends = {near: far, far: near}
-        self._rng = random.Random(_SEED)
+        self._fates = {near: random.Random(), far: random.Random()}
+        self._samples: dict[tuple[str, str], int] = {}  # taken so far, by kind and host
         self._flying: list[tuple[int, int, int, bytes]] = []
         self._count = 0
         self._poll = select.epoll()
@@ -74,7 +75,7 @@ class _Cable:
                 os.write(fd, packet)
 
     def _take(self, fd: int) -> None:
-        other, read, lost = self._ends[fd], os.read, self._rng.random
+        other, read, lost = self._ends[fd], os.read, self._fates[fd].random
         for _ in range(64):
             try:
                 packet = read(fd, 2048)
@@ -85,7 +86,9 @@ class _Cable:
                 heappush(self._flying, (time.monotonic_ns() + DELAY, self._count, other, packet))
 
     def _start(self, kind: str, host: str, seconds: str) -> None:
-        self._rng.seed(_SEED)
+        sample = self._samples[kind, host] = self._samples.get((kind, host), 0) + 1
+        for direction, fate in enumerate(self._fates.values()):
+            fate.seed(2 * sample + direction)
         words = ["-m", "capas.bench.load", kind, host, str(_PORTS[kind]), seconds]
         self._load = subprocess.Popen([sys.executable, *words], stdout=subprocess.PIPE)
         assert self._load.stdout is not None

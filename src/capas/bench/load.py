@@ -6,9 +6,10 @@ shares no interpreter with the stack it measures; one number per request goes to
 It uses nothing but the standard library and large reused buffers, so that it costs little itself.
 The congestion control is pinned: a machine's default may pace.
 
-Kinds: ``in`` (bytes to a discard server), ``out`` (bytes from a chargen server), ``rtt`` (1-byte
-round trips on one connection), ``crr1`` and ``crr32`` (connect, 1-byte request and reply, close, by
-1 or 32 clients in one epoll loop), ``http`` (keep-alive GETs on 32 connections).
+Kinds: ``in`` (bytes to a discard server), ``out`` (bytes from a chargen server), ``in8`` and
+``out8`` (the same on eight connections at once), ``rtt`` (1-byte round trips on one connection),
+``crr1`` and ``crr32`` (connect, 1-byte request and reply, close, by 1 or 32 clients in one epoll
+loop), ``http`` (keep-alive GETs on 32 connections).
 Units: bytes/s for bulk, operations per second otherwise.
 """
 
@@ -16,7 +17,12 @@ import select
 import socket
 import sys
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Final
+
+Load = Callable[[str, int, float], float]  # host, port, seconds
 
 BLOCK: Final = 1 << 18  # bytes per system call of bulk work
 _PATIENCE: Final = 20.0  # s; a server that answers nothing that long is dead
@@ -72,6 +78,12 @@ def bulk_out(host: str, port: int, seconds: float, warm: float = 0.2) -> float:
         while (now := clock()) < end:
             got += receive(buffer)
         return got / (now - start)
+
+
+def eight(one: Load, host: str, port: int, seconds: float) -> float:
+    """``one`` on eight connections at once, together: losses are rare, and chance evens out."""
+    with ThreadPoolExecutor(8) as pool:
+        return sum(pool.map(lambda _: one(host, port, seconds), range(8)))
 
 
 def round_trips(host: str, port: int, seconds: float) -> float:
@@ -190,9 +202,11 @@ def answer_complete(data: bytes) -> bool:
     return True
 
 
-KINDS: Final = {
+KINDS: Final[dict[str, Load]] = {
     "in": bulk_in,
     "out": bulk_out,
+    "in8": partial(eight, bulk_in),
+    "out8": partial(eight, bulk_out),
     "rtt": round_trips,
     "crr1": transactions_1,
     "crr32": transactions_32,

@@ -58,8 +58,8 @@ _PLAIN: Final = (
     _Kind("plain_out", "bulk out, no offloads", "out"),
 )
 _BAD: Final = (
-    _Kind("impaired_in", "bulk in, 20 ms, 0.1 % lost", "in", 0, "Mbit/s", 8e-6),
-    _Kind("impaired_out", "bulk out, 20 ms, 0.1 % lost", "out", 0, "Mbit/s", 8e-6),
+    _Kind("impaired_in", "bulk in, 20 ms, 0.1 % lost, 8 connections", "in8", 0, "Mbit/s", 8e-6),
+    _Kind("impaired_out", "bulk out, 20 ms, 0.1 % lost, 8 connections", "out8", 0, "Mbit/s", 8e-6),
 )
 _PINNED: Final = (
     _Kind("round_trips_2_cores", "1-byte round trips, a core for each end", "rtt", 0, "/s", 1.0),
