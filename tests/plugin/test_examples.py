@@ -4,11 +4,18 @@
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "testing"
+
+
+def need_pysyncobj():
+    """Looked for, never imported here: it replaces this process's `socket.inet_ntop` for good."""
+    if find_spec("pysyncobj") is None:
+        pytest.skip("needs the package pysyncobj")
 
 
 def run(tmp_path, *arguments):
@@ -25,7 +32,7 @@ def run(tmp_path, *arguments):
 
 @pytest.mark.slow
 def test_green_as_they_are(tmp_path):
-    pytest.importorskip("pysyncobj")
+    need_pysyncobj()
     code, text = run(tmp_path, ".")
     assert code == 0, text
 
@@ -41,7 +48,7 @@ def test_green_as_they_are(tmp_path):
 )
 def test_each_bug_is_found_within_200_runs(tmp_path, name, options, words):
     if name == "test_counter.py":
-        pytest.importorskip("pysyncobj")
+        need_pysyncobj()
     code, text = run(tmp_path, name, "--put-bugs-back", *options)
     assert code == 1, text
     assert words in text
