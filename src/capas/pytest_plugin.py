@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _DIRECTORY: Final = "capas-failures"
 _FAILED: Final = pytest.StashKey[list[tuple[str, str]]]()
 _INTERNET: Final = pytest.StashKey["Internet"]()
+_LEFT: Final = pytest.StashKey[bool]()  # files were left: an earlier phase failed
 _LABEL: Final = pytest.StashKey[str]()
 _VALUES: Final = pytest.StashKey[dict[str, Any]]()
 
@@ -138,9 +139,12 @@ def internet(request: pytest.FixtureRequest) -> Iterator["Internet"]:
         seed = request.param
         request.node.stash[_LABEL] = f"seed{seed}"
     settings["seed"] = seed
-    with Internet(**settings) as made:
-        request.node.stash[_INTERNET] = made
-        yield made
+    made = Internet(**settings)
+    request.node.stash[_INTERNET] = made
+    try:
+        yield made.open()
+    finally:
+        made.close(keep=True)  # for a failure of this teardown, which is told of after it
 
 
 def _check_replay(node: Any) -> None:
@@ -216,15 +220,17 @@ def pytest_runtest_makereport(
         call.excinfo = pytest.ExceptionInfo.from_exception(call.excinfo.value)
     report = yield
     keep = item.config.getoption("--capas-keep") and report.when == "call"
-    if not (report.failed or keep):
-        return report
     try:
-        _leave_files(item, call, report, found, hint)
+        if report.failed or keep:
+            _leave_files(item, call, report, found, hint)
     except Exception as error:  # the test's own failure matters more
         import traceback
 
         where = "".join(traceback.format_exception(error))
         report.sections.append(("capas", f"seed {found.seed}; no files were left:\n{where}"))
+    finally:
+        if report.when == "teardown":
+            found.close()
     return report
 
 
@@ -260,7 +266,9 @@ def _leave_files(
         command=command,
         said=report.longreprtext,
         hint=hint,
+        files=not item.stash.get(_LEFT, False),
     )
+    item.stash[_LEFT] = True
     report.sections.append(("capas", told.text))
     report.user_properties += [
         ("capas_seed", found.seed),

@@ -346,16 +346,28 @@ async def untidy(pair):
     yield
     raise RuntimeError("after")
 
-async def test_after(untidy): pass
+async def test_after(untidy, pair):
+    client, server = pair
+    await client.run(ask())
+
+async def test_both(untidy): assert 0, "during"
 """
 
 
 def test_failures_before_and_after_a_test_say_how_to_repeat_them(inner):
     done = inner(AROUND)
-    before, after = done.text.split("ERROR at teardown")
+    before, after, again = done.text.split("ERROR at teardown")
     assert re.search("replay: pytest test_it.py::test_before .*--capas-replay=0", before), before
     assert "page: " in before
     assert re.search("replay: pytest test_it.py::test_after .*--capas-replay=0", after), after
+    assert "page: capas-failures/test_it-test_after-seed0.html" in after, after
+    page = done.files("test_it-test_after-*.html")["test_it-test_after-seed0.html"].decode()
+    assert "RuntimeError: after" in page and ">client<" in page and "SYN" in page
+    # the test's own failure keeps its files
+    again, _, during = again.partition("FAILURES")
+    assert "page: " in during and "page: " not in again, again
+    page = done.files("test_it-test_both-*.html")["test_it-test_both-seed0.html"].decode()
+    assert "AssertionError: during" in page
 
 
 def test_a_replay_line_is_told_where_no_file_can_be_left(inner):

@@ -68,8 +68,9 @@ def leave(
     command: str,
     said: str = "",
     hint: str = "",
+    files: bool = True,
 ) -> Left:
-    """Write both files, and say what a reader of the failure needs."""
+    """Write both files, unless ``files`` is False, and say what a reader of the failure needs."""
     gc.collect()  # what the failure left open is closed now, in every run alike
     lines = [f"seed {internet.seed}, {internet.now:.6f} s of virtual time"]
     plan = internet.plan
@@ -85,7 +86,7 @@ def leave(
     lines += [hint] if hint else []
     lines.append(f"replay: {command}")
     capture = page = ""
-    if internet.record and internet.is_open:
+    if files and internet.has_capture:
         name = file_name(node, internet.seed)
         pcapng, html = directory / f"{name}.pcapng", directory / f"{name}.html"
         text = report.page(internet, node=node, error=error, command=command, said=said)

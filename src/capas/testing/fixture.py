@@ -75,6 +75,7 @@ class Internet(FaultLog):
         self._settings: dict[str, Any] = {"start": start, "exact": exact, "config": config}
         self._stack: ExitStack = ExitStack()
         self._open: bool = False
+        self._file: IO[bytes] | None = None  # the capture, while it can be read
         self._chance: Any = None  # the state of ``random`` to be given back
         self.world = World(seed, **self._settings)
 
@@ -88,12 +89,12 @@ class Internet(FaultLog):
         self._runner: asyncio.Runner | None = None
         self._loop: InternetLoop | None = None
         self._dns: Host | None = None
-        self._file: IO[bytes] = cast("IO[bytes]", tempfile.SpooledTemporaryFile(_SPOOL))  # noqa: SIM115
+        self._forget()
+        self._file = file = cast("IO[bytes]", tempfile.SpooledTemporaryFile(_SPOOL))  # noqa: SIM115
         self.tracks: Tracks = Tracks()
         stack = self._stack
-        stack.callback(self._file.close)
         if self.record:
-            self.world.capture(self._file)
+            self.world.capture(file)
             self.world.captures.append(cast(WorldCapture, self.tracks))
         if gc.isenabled():  # a socket that is collected says goodbye: not at a moment of chance
             gc.disable()
@@ -112,16 +113,28 @@ class Internet(FaultLog):
         stack.callback(self._stop)
         return self
 
-    def close(self) -> None:
-        """End all programs; this thread's time, sockets and chance are the machine's again."""
-        if self._open:
-            self._open = False
-            self._stack.close()
+    def close(self, *, keep: bool = False) -> None:
+        """End all programs; this thread's time, sockets and chance are the machine's again.
+
+        ``keep``: the capture can still be read, until it is closed again.
+        """
+        try:
+            if self._open:
+                self._open = False
+                self._stack.close()
+        finally:
+            if not keep:
+                self._forget()
+
+    def _forget(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
     @property
-    def is_open(self) -> bool:
-        """Whether its world goes on, and its capture can still be read."""
-        return self._open
+    def has_capture(self) -> bool:
+        """Whether there is a capture that can still be read."""
+        return self.record and self._file is not None
 
     def _tidy(self) -> None:
         """Collect garbage at moments of virtual time, so that every run does it alike."""
@@ -382,6 +395,7 @@ class Internet(FaultLog):
         for capture in self.world.captures:
             if isinstance(capture, WorldCapture):
                 capture.capture.flush()
+        assert self._file is not None
         self._file.flush()
         self._file.seek(0)
         data = self._file.read()

@@ -20,6 +20,7 @@ class KeyLog:
 
     def __init__(self) -> None:
         self._path: str = ""
+        self._last: bytes = b""  # what was in it when it went
 
     def __enter__(self) -> "KeyLog":
         if _NAME not in os.environ:
@@ -32,13 +33,14 @@ class KeyLog:
         if self._path:
             if os.environ.get(_NAME) == self._path:
                 del os.environ[_NAME]
+            self._last = self.read()
             os.unlink(self._path)
             self._path = ""
 
     def read(self) -> bytes:
-        """The secrets so far, without OpenSSL's comments."""
+        """The secrets so far (all of them, once it is closed), without OpenSSL's comments."""
         if not self._path:
-            return b""
+            return self._last
         with open(self._path, "rb") as file:
             return b"".join(line for line in file if not line.startswith(b"#"))
 
