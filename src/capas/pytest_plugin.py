@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _DIRECTORY: Final = "capas-failures"
 _FAILED: Final = pytest.StashKey[list[tuple[str, str]]]()
 _INTERNET: Final = pytest.StashKey["Internet"]()
+_RUNNING: Final = pytest.StashKey["pytest.Item | None"]()  # whose internet is open
+_STOPPED: Final = pytest.StashKey[list[str]]()  # what Ctrl-C came upon
 _LEFT: Final = pytest.StashKey[bool]()  # files were left: an earlier phase failed
 _LABEL: Final = pytest.StashKey[str]()
 _VALUES: Final = pytest.StashKey[dict[str, Any]]()
@@ -60,6 +62,8 @@ def pytest_configure(config: pytest.Config) -> None:
         " internet, how many seeds to run it under, and settings of its world",
     )
     config.stash[_FAILED] = []
+    config.stash[_RUNNING] = None
+    config.stash[_STOPPED] = []
 
 
 def _replay(config: pytest.Config) -> "Replay | None":
@@ -141,6 +145,7 @@ def internet(request: pytest.FixtureRequest) -> Iterator["Internet"]:
     settings["seed"] = seed
     made = Internet(**settings)
     request.node.stash[_INTERNET] = made
+    request.config.stash[_RUNNING] = request.node
     try:
         yield made.open()
     finally:
@@ -231,6 +236,7 @@ def pytest_runtest_makereport(
     finally:
         if report.when == "teardown":
             found.close()
+            item.config.stash[_RUNNING] = None
     return report
 
 
@@ -240,6 +246,19 @@ def _from_here(config: pytest.Config, node: str) -> str:
     return os.path.relpath(config.rootpath / path, config.invocation_params.dir) + sign + test
 
 
+def _repeated(item: pytest.Item, found: "Internet") -> tuple[str, str]:
+    """A test's id without its seed, and the command that repeats this run of it."""
+    from capas.testing import replay
+
+    label = item.stash.get(_LABEL, "")
+    node = replay.without_seed(item.nodeid, label) if label else item.nodeid
+    values = item.stash.get(_VALUES, None)
+    if values is None and hasattr(getattr(item, "obj", None), "hypothesis"):
+        values = {}
+    options = replay.repeated(item.config.invocation_params.args, item.config.args)
+    return node, replay.command(_from_here(item.config, node), found.seed, values, options)
+
+
 def _leave_files(
     item: pytest.Item,
     call: pytest.CallInfo[None],
@@ -247,16 +266,10 @@ def _leave_files(
     found: "Internet",
     hint: str,
 ) -> None:
-    from capas.testing import artefacts, replay
+    from capas.testing import artefacts
 
-    label = item.stash.get(_LABEL, "")
-    node = replay.without_seed(item.nodeid, label) if label else item.nodeid
-    values = item.stash.get(_VALUES, None)
-    if values is None and hasattr(getattr(item, "obj", None), "hypothesis"):
-        values = {}
     directory = Path(item.config.getoption("--capas-pcap-dir") or item.config.rootpath / _DIRECTORY)
-    options = replay.repeated(item.config.invocation_params.args, item.config.args)
-    command = replay.command(_from_here(item.config, node), found.seed, values, options)
+    node, command = _repeated(item, found)
     error = "" if call.excinfo is None else call.excinfo.exconly()
     told = artefacts.leave(
         found,
@@ -292,6 +305,23 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 _config: list[pytest.Config] = []
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_keyboard_interrupt(excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+    """Ctrl-C: remember how to repeat the run it ended, when that was, and who was running."""
+    config = _config[-1] if _config else None
+    item = config.stash[_RUNNING] if config else None
+    if config is None or item is None:
+        return
+    found = item.stash[_INTERNET]
+    _, command = _repeated(item, found)
+    config.stash[_STOPPED] = [
+        f"interrupted: {item.nodeid}, seed {found.seed}, {found.now:.6f} s of virtual time",
+        *getattr(excinfo.value, "__notes__", ()),
+        f"replay: {command}",
+    ]
+    excinfo.value.__notes__ = []  # told; pytest would put them into a line of its own
+
+
 def pytest_sessionstart(session: pytest.Session) -> None:
     """`pytest_runtest_logreport` is not told of which session."""
     _config.append(session.config)
@@ -306,6 +336,11 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     """The commands again, where one looks first."""
+    stopped = config.stash[_STOPPED]
+    if stopped:
+        terminalreporter.section("capas")
+        for line in stopped:
+            terminalreporter.write_line(line)
     failed = config.stash.get(_FAILED, [])
     if failed:
         terminalreporter.section("capas: replay")

@@ -152,9 +152,13 @@ class Process(Timer):
         self.take_baton()
         try:
             engine.baton.acquire()
-        except BaseException:  # Ctrl-C: never go on while the program still runs
+        except BaseException as error:  # Ctrl-C: never go on while the program still runs
+            running = engine.current
+            if running is not None and running._ident is not None:
+                error.add_note(f"{running.name} was running: {thread_place(running._ident)}")
             engine.recall()
-            engine.baton.acquire(timeout=_GRACE)
+            if not engine.baton.acquire(timeout=_GRACE) and engine.current is not None:
+                engine.current._break_off()
             raise
         finally:
             last = engine.current
@@ -197,6 +201,18 @@ class Process(Timer):
                 return
             with self._source.activate():  # what it does on the way out does not wait
                 self.resume()
+
+    def _break_off(self) -> None:
+        """End a program that comes to no wait (``while True: pass``), or let go of it."""
+        import ctypes
+
+        ident, killed = ctypes.c_ulong(self._ident or 0), ctypes.py_object(ProcessKilled)
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, killed)
+        if not self.engine.baton.acquire(timeout=_GRACE):  # it is in C code
+            self.engine.baton = allocate_lock()
+            self.engine.baton.acquire()
+            self.done = True
+            self._thread = None
 
     # -- in the process's own thread ------------------------------------------------------------
 
