@@ -36,6 +36,14 @@ def test_waits(internet):
     if internet.seed >= 4:
         open("gate").close()  # until somebody opens the other end
 
+def spin():
+    while True:
+        pass
+
+def test_spins(internet):
+    if internet.seed == 1:
+        internet.host("here").thread(spin).result()
+
 def test_plain():
     pass
 """
@@ -165,6 +173,17 @@ def test_what_cannot_be_swept(folder, test, words):
     assert code == 2, out + err
     assert words in err
     assert "kept" not in err
+
+
+@pytest.mark.slow
+def test_a_run_that_never_ends_has_failed(folder):
+    code, out, err = sweep(folder, "test_spins", "--runs=4", "--workers=1", "--limit=8")
+    assert code == 1, out + err
+    assert "1 failed, 3 passed" in out, out + err
+    found = kept(folder)
+    assert sorted(found) == [0, 1, 2, 3]
+    assert found[1]["error"].startswith("took over 8 s of real time; here:spin was running: ")
+    assert found[1]["replay"] == "pytest test_it.py::test_spins --capas-replay=1"
 
 
 @pytest.mark.slow

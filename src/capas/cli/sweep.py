@@ -49,6 +49,13 @@ _KNOWN: Final = 0.05  # of all runs, before a guess at how long the others take
 )
 @click.option("--fresh", is_flag=True, help="Forget the outcomes of earlier sweeps of this test.")
 @click.option("--stop-after", type=click.IntRange(1), help="Stop when so many runs have failed.")
+@click.option(
+    "--limit",
+    type=click.FloatRange(0, min_open=True),
+    default=sweeping.LIMIT,
+    show_default=True,
+    help="Seconds of real time after which a run has failed.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON for each outcome.")
 def command(
     test: str,
@@ -61,6 +68,7 @@ def command(
     directory: Path,
     fresh: bool,
     stop_after: int | None,
+    limit: float,
     as_json: bool,
 ) -> int:
     """Run a test that uses the fixture `internet` under many seeds.
@@ -68,7 +76,7 @@ def command(
     What follows FILE::TEST and is no option of this command goes to pytest.  Called again, it runs
     only the seeds that have no outcome yet.
     """
-    sweep = Sweep(test, directory, options)
+    sweep = Sweep(test, directory, options, limit)
     if fresh:
         sweep.forget()
     seeds = sweep.missing(seed, runs)

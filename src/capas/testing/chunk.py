@@ -3,8 +3,8 @@
 
 The process has the plugin `capas.testing.teller`, which tells on standard output of each seed that
 begins and of each outcome, and ends the process when its standard input is closed: so no process
-outlives whoever started it, even one that was killed.  A process that dies is replaced, and the
-seed it died at has failed.
+outlives whoever started it, even one that was killed.  A process that dies, or is ended because a
+run takes too long, is replaced, and the seed it was at has failed.
 """
 
 import json
@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections import deque
 from collections.abc import Iterable
 from pathlib import Path
@@ -89,12 +90,17 @@ class Chunk:
         with process:
             if self._stopped:
                 self.stop()
-            seed, told, said = _listen(process.stdout, tell)
+            watch = _Watch(process, work.limit)
+            seed, told, said = _listen(process.stdout, tell, watch)
             code = process.wait()
+            watch.ended()
         if self._stopped:
             return
         if seed is not None:
             how = f"the process of this run {_ended(code)}"
+            if watch.struck:
+                running = [line for line in said if " was running: " in line]
+                how = "; ".join([f"took over {work.limit:g} s of real time", *running])
             line = replay.command(work.node, seed, options=work.options)
             tell(Outcome(seed, "failed", how, line))
         elif not told:
@@ -102,7 +108,37 @@ class Chunk:
             raise kind("\n    ".join([f"{work.node}: pytest ran no test:", *said]))
 
 
-def _listen(lines: Iterable[str], tell: Tell) -> tuple[int | None, int, list[str]]:
+@final
+class _Watch:
+    """Ends a process when one of its runs takes too long."""
+
+    def __init__(self, process: "subprocess.Popen[str]", limit: float) -> None:
+        self._process: subprocess.Popen[str] = process
+        self._limit: float = limit
+        self._timer: threading.Timer | None = None
+        self.struck: bool = False
+
+    def begins(self) -> None:
+        self.ended()
+        self._timer = threading.Timer(self._limit, self._strike)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def ended(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _strike(self) -> None:
+        self.struck = True
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        try:
+            self._process.wait(2 * GRACE)
+        except subprocess.TimeoutExpired:  # in C code that holds the interpreter's lock
+            self._process.kill()
+
+
+def _listen(lines: Iterable[str], tell: Tell, watch: _Watch) -> tuple[int | None, int, list[str]]:
     """(the seed that began and did not end, how many ended, the last of what else was said)."""
     seed: int | None = None
     told = 0
@@ -115,9 +151,11 @@ def _listen(lines: Iterable[str], tell: Tell) -> tuple[int | None, int, list[str
         words = json.loads(line.removeprefix(MARK))
         if "begins" in words:
             seed = words["begins"]
+            watch.begins()
             continue
         one = Outcome(**words)
         told += 1
+        watch.ended()
         tell(one)
         if one.seed == seed:
             seed = None

@@ -13,10 +13,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from capas.errors import ConfigurationError
 from capas.testing.artefacts import file_name
+
+LIMIT: Final = 600.0  # seconds of real time for one run, unless told otherwise
 
 
 class Outcome(NamedTuple):
@@ -53,17 +55,21 @@ class Work(NamedTuple):
     directory: str  # where captures go, absolute
     options: tuple[str, ...] = ()  # for pytest
     root: str = "."  # where ``node`` is looked for
+    limit: float = LIMIT  # seconds of real time for one run
 
 
 class Sweep:
     """The outcomes of one test so far, on disk."""
 
-    def __init__(self, node: str, directory: Path, options: Sequence[str] = ()) -> None:
+    def __init__(
+        self, node: str, directory: Path, options: Sequence[str] = (), limit: float = LIMIT
+    ) -> None:
         file, sign, test = node.partition("::")
         if not (sign and test):
             raise ConfigurationError(f"{node!r} is not a test: say FILE::TEST")
         self.node: str = node
         self.options: tuple[str, ...] = tuple(options)
+        self.limit: float = limit
         named = "::".join([file, " ".join([test, *options])])
         self.directory: Path = directory / file_name(named, "s").rpartition("-seeds")[0]
         self.file: Path = self.directory / "outcomes.jsonl"
@@ -97,7 +103,7 @@ class Sweep:
         """So many seeds from ``first`` on, as a piece of work."""
         seeds = tuple(range(first, first + count))
         where = str(self.directory.resolve())
-        return Work(self.node, seeds, where, self.options, str(Path.cwd()))
+        return Work(self.node, seeds, where, self.options, str(Path.cwd()), self.limit)
 
 
 def _ends_line(path: Path) -> bool:
