@@ -167,6 +167,7 @@ def run_module(module: str, only: str = "", progress: bool = False) -> Report:
     begin = virtual_time.stopwatch()
     support: Any = importlib.import_module("test.support")
     support.gc_collect = lambda: gc.collect(1)  # it is called in each wait for threads to end
+    support.print_warning.orig_stderr = sys.__stderr__  # not what pytest shows one test, and closes
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for test in tests_of(module, only):

@@ -85,11 +85,11 @@ class Internet(FaultLog):
         """Begin: time, sockets and chance of this thread are the world's."""
         if self._open:
             raise ConfigurationError("this internet is open already")
+        self.close()  # a capture that was kept
         self._open = True
         self._runner: asyncio.Runner | None = None
         self._loop: InternetLoop | None = None
         self._dns: Host | None = None
-        self._forget()
         self._file = file = cast("IO[bytes]", tempfile.SpooledTemporaryFile(_SPOOL))  # noqa: SIM115
         self.tracks: Tracks = Tracks()
         stack = self._stack
@@ -123,13 +123,9 @@ class Internet(FaultLog):
                 self._open = False
                 self._stack.close()
         finally:
-            if not keep:
-                self._forget()
-
-    def _forget(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+            if self._file is not None and not keep:
+                self._file.close()
+                self._file = None
 
     @property
     def has_capture(self) -> bool:
