@@ -7,6 +7,8 @@ import socket
 import stat
 import struct
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -92,16 +94,20 @@ for name, path in (("t2", sys.argv[1]), ("t1", sys.argv[2])):
 """
 
 
-def test_a_device_made_for_a_user_needs_no_rights(lab: Lab, tmp_path: Path) -> None:
-    everybody, nobody = tmp_path / "tun", tmp_path / "private"
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """Open to all users, unlike pytest's, which each run of pytest closes anew."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder
+
+
+def test_a_device_made_for_a_user_needs_no_rights(lab: Lab, open_folder: Path) -> None:
+    everybody, nobody = open_folder / "tun", open_folder / "private"
     for path, mode in ((everybody, 0o666), (nobody, 0o600)):
         os.mknod(path, stat.S_IFCHR | mode, os.makedev(10, 200))
         path.chmod(mode)
-    for folder in (tmp_path, *tmp_path.parents):
-        if folder.stat().st_mode & 0o055 != 0o055:
-            folder.chmod(0o755)  # pytest keeps its folders to itself
-        if folder.name.startswith("pytest-of-"):
-            break
     lab.run("ip", "tuntap", "add", "dev", "t1", "mode", "tap", "user", "65534")
     lab.run("ip", "link", "set", "t1", "mtu", "1400", "up")
     done = lab.run(sys.executable, "-c", OWNER, str(everybody), str(nobody))
