@@ -286,7 +286,8 @@ class CapasEventLoop(asyncio.SelectorEventLoop):
         future = self.create_future()
 
         def done(result: object, error: BaseException | None) -> None:
-            self.call_soon_threadsafe(_settle, future, result, error)
+            if not self.is_closed():  # else the world ended the program, after its loop
+                self.call_soon_threadsafe(_settle, future, result, error)
 
         if not self.driver.run_blocking(host, call, done):
             return super().run_in_executor(executor, call)

@@ -187,3 +187,13 @@ def test_programs_that_fail(
     found = capsys.readouterr()
     assert all(word in found.out + found.err for word in words)
     assert "importlib" not in found.err and "capas/cli" not in found.err
+
+
+def test_a_blocking_program_nobody_answers_is_a_deadlock_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "program.py"
+    file.write_text("import socket\ndef a():\n    socket.create_server(('', 80)).accept()")
+    assert main(["run", str(write(tmp_path, GOOD)), str(file)]) == 1
+    error = capsys.readouterr().err
+    assert "deadlock" in error and "program.py:3 in a" in error and "Traceback" not in error
