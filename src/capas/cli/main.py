@@ -43,8 +43,23 @@ def _missing(error: ModuleNotFoundError) -> int:
     return FAILED
 
 
+def _open_standard_streams() -> None:
+    """What the shell closed (``>&-``) is /dev/null; else the next file opened would take its place.
+
+    That file would be a TAP or a capture, and our messages frames and blocks of it.
+    """
+    for name, mode in (
+        ("stdin", "r"),
+        ("stdout", "w"),
+        ("stderr", "w"),
+    ):  # 0, 1, 2: the lowest free
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line; returns the exit code."""
+    _open_standard_streams()
     try:
         import click
 
@@ -69,8 +84,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader has left (`capas demo | head`): end quietly, also at interpreter shutdown.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
-    except (CapasError, OSError) as error:
+    except CapasError as error:
         complain(str(error))
+        return FAILED
+    except OSError as error:
+        complain(error.strerror or str(error))  # `capas services > /dev/full`
         return FAILED
     return result if isinstance(result, int) else 0
 

@@ -60,3 +60,24 @@ def test_without_its_extras_capas_says_what_to_install(module: str) -> None:
     assert module in done.stderr
     assert "pip install 'capas[tools]'" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell of Unix is missing")
+@pytest.mark.parametrize("closed", ["0<&-", "1>&-", "2>&-", "0<&- 1>&- 2>&-"])
+def test_streams_the_shell_closed_are_no_failure(closed: str) -> None:
+    """They were tracebacks, or the messages went where a file was opened in their place."""
+    words = f"{sys.executable} -m capas.cli.main services http {closed}"
+    done = subprocess.run(
+        ["sh", "-c", f"{words}; echo $?"], capture_output=True, text=True, check=False, timeout=60
+    )
+    told = [] if "1>" in closed else ["http            80/tcp     www"]
+    assert done.stdout.splitlines() == [*told, "0"] and done.stderr == ""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell of Unix is missing")
+def test_a_wrong_word_with_standard_error_closed_says_nothing_elsewhere() -> None:
+    done = subprocess.run(
+        ["sh", "-c", f"{sys.executable} -m capas.cli.main dmeo 2>&-; echo $?"],
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert (done.stdout, done.stderr) == ("2\n", "")
