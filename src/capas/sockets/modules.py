@@ -149,6 +149,16 @@ def _wrap_socket(real: Callable[..., Any]) -> Callable[..., Any]:
     return wrap_socket
 
 
+def _tls_end(real: Callable[..., Any]) -> Callable[..., Any]:
+    def _wrap_socket(self: ssl.SSLContext, sock: socket.socket, *args: Any, **kwargs: Any) -> Any:
+        """OpenSSL's end of a connection, for `ssl.SSLSocket`."""
+        if isinstance(sock, Socket):
+            return tls.Engine(self, sock, *args, **kwargs)
+        return real(self, sock, *args, **kwargs)
+
+    return _wrap_socket
+
+
 def _calls(module: Any, *names: str) -> list[tuple[Any, str, Any]]:
     """System calls that take any descriptor, as far as this system has them."""
     return [
@@ -214,6 +224,7 @@ def _stand_ins() -> list[tuple[Any, str, Any]]:
         (asyncio, "SelectorEventLoop", DispatchingLoop),
         (asyncio.events, "new_event_loop", _new_event_loop(asyncio.new_event_loop)),
         (ssl.SSLContext, "wrap_socket", _wrap_socket(ssl.SSLContext.wrap_socket)),
+        (ssl.SSLContext, "_wrap_socket", _tls_end(ssl.SSLContext._wrap_socket)),  # type: ignore[attr-defined]
     ]
     found += _calls(os, "read", "write", "close", "sendfile", "get_blocking", "set_blocking")
     found += _calls(os, "get_inheritable", "set_inheritable", "fork")
@@ -349,7 +360,10 @@ def uninstall() -> None:
             sys.meta_path.remove(_state.finder)
             while _state.replaced:
                 owner, name, real = _state.replaced.pop()
-                setattr(owner, name, real)
+                if real is None:  # a class had it from its base
+                    delattr(owner, name)
+                else:
+                    setattr(owner, name, real)
 
 
 @contextmanager

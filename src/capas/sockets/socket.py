@@ -99,7 +99,7 @@ class Socket(Handle):
     def connect_ex(self, address: Any) -> int:
         """As `connect`, but an errno instead of an OSError (name errors are still raised)."""
         try:
-            self.connect(address)
+            Socket.connect(self, address)  # a subclass of ours (TLS) has its own way
         except std.gaierror:
             raise
         except TimeoutError as error:
@@ -235,7 +235,7 @@ class Socket(Handle):
 
     def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
         """Into ``buffer``; the number of bytes."""
-        return self.recvfrom_into(buffer, nbytes, flags, _name="recv_into")[0]
+        return Socket.recvfrom_into(self, buffer, nbytes, flags, _name="recv_into")[0]
 
     def recvfrom_into(
         self, buffer: Any, nbytes: int = 0, flags: int = 0, *, _name: str = "recvfrom_into"

@@ -5,6 +5,7 @@ import asyncio
 import inspect
 import selectors
 import socket
+import ssl
 import sys
 from asyncio import base_events, constants, selector_events, transports
 
@@ -81,3 +82,13 @@ def test_what_is_inherited_of_the_socket_class() -> None:
         assert callable(getattr(socket.socket, name))
     assert set(socket.socket.__slots__) == {"__weakref__", "_io_refs", "_closed"}
     assert issubclass(socket._GiveupOnSendfile, Exception)  # type: ignore[attr-defined]
+
+
+def test_what_is_used_of_blocking_tls() -> None:
+    assert "_wrap_socket" in ssl.SSLSocket._create.__code__.co_names  # type: ignore[attr-defined]
+    assert "_wrap_socket" in ssl.SSLSocket._real_connect.__code__.co_names  # type: ignore[attr-defined]
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    end = context._wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), False, None, owner=None, session=None)  # type: ignore[attr-defined]
+    for name in ("do_handshake", "read", "write", "shutdown", "context", "session"):
+        assert hasattr(end, name)
