@@ -2,6 +2,7 @@
 """What cannot be is said in one line, with exit code 2 (the command line) or 1 (the machine)."""
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -34,6 +35,9 @@ UP = ("up", "--tap", "capas0", "--address", f"{CAPAS4}/24")
         ((*UP, "--address", f"{CAPAS4}/24"), 2, "already has"),
         ((*UP, "--pcap", "/no/such/directory/file"), 1, "No such file"),
         ((*UP, "--serve", "echo:7", "--serve", "discard:7"), 1, "port 7"),
+        ((*UP, "--serve", f"dns={sys.executable}"), 1, "not UTF-8 text of lines `ADDRESS NAME"),
+        ((*UP, "--ready-file", "/"), 2, "--ready-file /: say a file"),
+        ((*UP, "--ready-file", "/no/such/directory/file"), 2, "say a file"),
         (("up", "--tap", "x" * 16, "--address", "10.0.0.1/24"), 1, "1 to 15"),
         (("up", "--tap", "lo", "--address", "10.0.0.1/24"), 1, "not a tap device"),
         (("ping", "--tap", "t0", "--address", "10.0.0.1/24", "a.name"), 1, "--nameserver"),
@@ -87,6 +91,46 @@ def test_signals_end_it_with_a_summary(lab: Lab, tmp_path: Path) -> None:
     assert "received" in up.text() and "icmp.echo_answered 1" in up.text()
     assert not (tmp_path / "ready").exists()
     assert KERNEL4 not in lab.run("ip", "address").stdout
+
+
+def test_a_closed_terminal_ends_it_too(lab: Lab, tmp_path: Path) -> None:
+    up = lab.up(tmp_path)
+    up.process.send_signal(signal.SIGHUP)
+    assert up.process.wait(60) == 0
+    assert "received" in up.text() and not (tmp_path / "ready").exists()
+
+
+def test_who_ignores_that_goes_on(lab: Lab, tmp_path: Path) -> None:
+    """As under nohup(1)."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        up = lab.up(tmp_path)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    up.process.send_signal(signal.SIGHUP)
+    lab.run("ping", "-c", "1", CAPAS4)
+    assert up.stop() == 0
+
+
+def test_a_full_disk_ends_the_capture_and_not_the_host(lab: Lab, tmp_path: Path) -> None:
+    up = lab.up(tmp_path, "--pcap", "/dev/full")
+    lab.run("ping", "-q", "-c", "200", "-i", "0.002", "-s", "1400", CAPAS4)
+    assert up.stop() == 0
+    assert "icmp.echo_answered 200" in up.text() and "Traceback" not in up.text()
+    told = "capas: --pcap /dev/full: No space left on device: the capture ends here"
+    assert up.text().count(told) == 1
+
+
+def test_a_killed_host_comes_again(lab: Lab, tmp_path: Path) -> None:
+    """The ready file it left fools nobody."""
+    up = lab.up(tmp_path, "--serve", "echo:7")
+    up.process.kill()
+    up.process.wait(60)
+    assert (tmp_path / "ready").exists()
+    busy = (*UP, "--serve", "echo", "--serve", "echo", "--ready-file", str(tmp_path / "ready"))
+    assert lab.capas(*busy, check=False).returncode == 1
+    assert not (tmp_path / "ready").exists()
+    assert lab.up(tmp_path).stop() == 0
 
 
 def test_two_hosts_may_not_have_one_address(lab: Lab, tmp_path: Path) -> None:

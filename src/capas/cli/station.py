@@ -16,9 +16,11 @@ from typing import IO, Any, TypeVar
 
 from capas.aio.loop import new_event_loop
 from capas.application import dhcp
+from capas.base.checksum import Buffer
 from capas.base.clock import SECOND
 from capas.base.config import HostConfig
 from capas.cli.impaired import ImpairedLink
+from capas.cli.main import complain
 from capas.cli.options import DHCP, DeviceOptions, StoppedError
 from capas.errors import ConfigurationError, DeviceError
 from capas.host.host import Host
@@ -47,7 +49,6 @@ class Station:
         self.static: list[str] = [text for text in options.address if text != DHCP]
         self.addresses: list[str] = self.static.copy()  # and the one DHCP gave
         self.gone: asyncio.Event = asyncio.Event()
-        self._file: IO[bytes] | None = None
         self._closing = contextlib.ExitStack()
         try:
             self._build(options, config)
@@ -98,13 +99,10 @@ class Station:
         self.host.add_route("default", text, self.interface)
 
     def _capture(self, path: str) -> None:
-        try:
-            self._file = open(path, "wb")  # noqa: SIM115
-        except OSError as error:
-            raise DeviceError(f"--pcap {path}: {error.strerror}") from None
-        self._closing.callback(self._file.close)
+        file = CaptureFile(path)
+        self._closing.callback(file.close)
         epoch = time.time_ns() - self.driver.now()
-        capture = Capture(CaptureWriter(self._file.write, epoch=epoch))
+        capture = Capture(CaptureWriter(file.write, epoch=epoch))
         self._closing.callback(capture.close)
         capture.watch(self.interface, self.host.name)
         self.host.set_trace(capture.tracer(self.host.name))
@@ -116,11 +114,13 @@ class Station:
     # -- running --------------------------------------------------------------------------------
 
     def run(self, main: Coroutine[Any, Any, T]) -> T:
-        """Run ``main`` on this host; SIGINT and SIGTERM cancel it and raise `StoppedError`."""
+        """Run ``main`` on this host; SIGINT, SIGTERM and SIGHUP cancel it: `StoppedError`."""
         loop = self.loop
         with use_host(self.host):
             task = loop.create_task(main)
-            signals = (signal.SIGINT, signal.SIGTERM)
+            signals = [signal.SIGINT, signal.SIGTERM]
+            if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # else it is under nohup
+                signals.append(signal.SIGHUP)
             for number in signals:
                 loop.add_signal_handler(number, task.cancel)
             try:
@@ -185,6 +185,38 @@ class Station:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class CaptureFile:
+    """The file of ``--pcap``; where it can grow no more, the capture ends and the host goes on."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        try:
+            self._file: IO[bytes] = open(path, "wb")  # noqa: SIM115
+        except OSError as error:
+            raise DeviceError(f"--pcap {path}: {error.strerror}") from None
+        self._full = False
+
+    def write(self, data: Buffer) -> None:
+        """Append, as long as there is room."""
+        if not self._full:
+            try:
+                self._file.write(data)
+            except OSError as error:
+                self._end(error)
+
+    def close(self) -> None:
+        """Write what waits."""
+        try:
+            self._file.close()  # closed also if this fails
+        except OSError as error:
+            self._end(error)
+
+    def _end(self, error: OSError) -> None:
+        if not self._full:
+            complain(f"--pcap {self._path}: {error.strerror}: the capture ends here")
+        self._full = True
 
 
 def _open(options: DeviceOptions) -> TunTap:

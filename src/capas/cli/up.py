@@ -135,12 +135,14 @@ def command(
     control: bool,
     as_json: bool,
 ) -> int:
-    """Bring a host up on a TAP or TUN device and serve until SIGINT or SIGTERM.
+    """Bring a host up on a TAP or TUN device and serve until SIGINT, SIGTERM or SIGHUP.
 
     The host answers ARP, neighbour discovery, ping and traceroute by itself; --serve adds servers
     on both families.  Impairments (--loss, --delay, ...) work on each direction of the device.
     """
-    console = Console(stderr=as_json, highlight=False)
+    console = Console(stderr=as_json, highlight=False, soft_wrap=True)
+    if ready_file is not None:
+        _not_ready(Path(ready_file))
     with Station(options) as station:
         started = time.monotonic()
         try:
@@ -228,7 +230,11 @@ async def start(wanted: Serve) -> Service:
 def _zone(path: Path) -> names.Zone:
     """The records of a hosts file."""
     zone = names.Zone({})
-    for number, line in enumerate(path.read_text().splitlines(), 1):
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except UnicodeDecodeError:
+        raise CapasError(f"{path}: not UTF-8 text of lines `ADDRESS NAME...`") from None
+    for number, line in enumerate(lines, 1):
         words = line.partition("#")[0].split()
         if not words:
             continue
@@ -238,6 +244,13 @@ def _zone(path: Path) -> names.Zone:
         except ValueError as error:
             raise CapasError(f"{path}, line {number}: {error}") from None
     return zone
+
+
+def _not_ready(path: Path) -> None:
+    """Take away what a host that was killed left: whoever waits for it shall wait for this one."""
+    if path.is_dir() or not path.parent.is_dir():
+        raise ConfigurationError(f"--ready-file {path}: say a file in a directory that is there")
+    path.unlink(missing_ok=True)
 
 
 def _write_ready(path: Path, station: Station, serve: tuple[Serve, ...]) -> None:
