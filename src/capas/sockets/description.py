@@ -92,6 +92,7 @@ class Description(ABC):
     def exchange(self, endpoint: Endpoint) -> None:
         """From now on ``endpoint`` is the one to wait on."""
         self.endpoint.watcher = None
+        endpoint.eager = self.endpoint.eager
         self.endpoint = endpoint
         if self._watchers:
             endpoint.watcher = self

@@ -31,6 +31,7 @@ _POLLRDHUP: Final = int(getattr(std, "POLLRDHUP", 0x2000))
 _POLLRDNORM: Final = int(getattr(std, "POLLRDNORM", 0x40))
 _POLLWRNORM: Final = int(getattr(std, "POLLWRNORM", 0x100))
 _EPOLLONESHOT: Final = int(getattr(std, "EPOLLONESHOT", 1 << 30))
+_EPOLLET: Final = int(getattr(std, "EPOLLET", 1 << 31))
 _EBADF: Final = 9
 _MIXED: Final = 10 * MS  # between looks at genuine descriptors
 
@@ -205,33 +206,74 @@ def poll_events(readiness: int) -> int:
     return events
 
 
+class _Registered:
+    """A descriptor in an `Epoll`, for as long as what it stands for is open.
+
+    ``description``  None: of a genuine one
+    ``news``         something has come since it was told of: what counts if it is edge-triggered
+    """
+
+    def __init__(self, description: Description | None, eventmask: int) -> None:
+        self.description: Description | None = description
+        self.once: bool = bool(eventmask & _EPOLLONESHOT)
+        self.edges: bool = False
+        self.news: bool = True
+        if eventmask & _EPOLLET and description is not None:
+            self.edges = True
+            description.watch(self)
+            description.endpoint.eager = True
+
+    def endpoint_ready(self, endpoint: Endpoint) -> None:
+        """Something has come."""
+        self.news = True
+
+    def told(self) -> None:
+        """`Epoll.poll` has shown its events."""
+        if self.once or self.edges:
+            self.news = False
+
+    def forget(self) -> None:
+        """It is registered no more."""
+        if self.edges and self.description is not None:
+            self.description.unwatch(self)
+
+
 class Epoll(Poll):
-    """`select.epoll` of a host; edge-triggered registrations are level-triggered."""
+    """`select.epoll` of a host; genuine descriptors in it are level-triggered."""
 
     closed = False
 
     def __init__(self, sizehint: int = -1, flags: int = 0) -> None:
         super().__init__()
-        self._once: set[int] = set()  # registered with EPOLLONESHOT
-        self._spent: set[int] = set()  # those of them that were told of
+        self._registered: dict[int, _Registered] = {}
 
     def register(self, fd: Any, eventmask: int = POLLIN | POLLOUT | 2) -> None:
         """Watch ``fd``; FileExistsError if it is registered."""
+        self._sweep()
         if descriptor(fd) in self._wanted:
             raise fail(17)
         self._watch(fd, eventmask)
 
+    def _sweep(self) -> None:
+        """What was closed is registered no more."""
+        for fd, registered in tuple(self._registered.items()):
+            if self._description(fd) is not registered.description:
+                self.unregister(fd)
+
     def _watch(self, fd: Any, eventmask: int) -> None:
         number = descriptor(fd)
+        description = self._description(number)
+        if description is None and number >= VIRTUAL_FD:
+            raise fail(_EBADF)
+        with self._driver.lock:
+            if number in self._registered:
+                self._registered[number].forget()
+            self._registered[number] = _Registered(description, eventmask)
         super().register(fd, eventmask & 0xFFFF)
-        self._spent.discard(number)
-        if eventmask & _EPOLLONESHOT:
-            self._once.add(number)
-        else:
-            self._once.discard(number)
 
     def modify(self, fd: Any, eventmask: int) -> None:
         """Another mask (FileNotFoundError)."""
+        self._sweep()
         number = descriptor(fd)
         if number not in self._wanted:
             raise fail(2)
@@ -239,25 +281,31 @@ class Epoll(Poll):
 
     def unregister(self, fd: Any) -> None:
         """Watch it no more (FileNotFoundError)."""
-        if descriptor(fd) not in self._wanted:
+        number = descriptor(fd)
+        if number not in self._wanted:
             raise fail(2)
-        super().unregister(fd)
+        super().unregister(number)
+        with self._driver.lock:
+            self._registered.pop(number).forget()
 
     def poll(self, timeout: float | None = None, maxevents: int = -1) -> list[tuple[int, int]]:
         """(descriptor, events) of what is ready within ``timeout`` seconds."""
         forever = timeout is None or timeout < 0
         found = self._poll(NEVER if forever or timeout is None else int(timeout * SECOND))
         found = found if maxevents <= 0 else found[:maxevents]
-        self._spent.update(fd for fd, _ in found if fd in self._once)
+        for fd, _ in found:
+            self._registered[fd].told()
         return found
 
     def _look(self) -> list[tuple[int, int]]:
-        return [(fd, events) for fd, events in super()._look() if fd not in self._spent]
+        self._sweep()
+        return [(fd, events) for fd, events in super()._look() if self._registered[fd].news]
 
     def close(self) -> None:
         """Forget everything."""
         self.closed = True
-        self._wanted.clear()
+        for fd in tuple(self._registered):
+            self.unregister(fd)
         self._real = None
 
     def fileno(self) -> int:

@@ -29,19 +29,21 @@ class Endpoint:
     ``readiness``  READ | WRITE | ERROR | HANGUP, level-triggered
     ``watcher``    whom the driver tells; owned by the socket layer
     ``queued``     on the host's list of endpoints with news, until the host hands that over
+    ``eager``      the watcher is told of what comes even if there was some already (EPOLLET)
     """
 
-    __slots__ = ("_ready", "queued", "readiness", "watcher")
+    __slots__ = ("_ready", "eager", "queued", "readiness", "watcher")
 
     def __init__(self, ready: "list[Endpoint]") -> None:
         self.readiness: int = 0
         self.watcher: Watcher | None = None
         self._ready: list[Endpoint] = ready
         self.queued: bool = False
+        self.eager: bool = False
 
     def set_ready(self, bits: int) -> None:
         """Add bits; record the edge for the driver."""
-        if bits & ~self.readiness:
+        if bits & ~self.readiness or self.eager:
             self.readiness |= bits
             if not self.queued:
                 self.queued = True

@@ -493,6 +493,51 @@ def test_epoll_once_and_the_end_of_the_peer(world: World) -> None:
         here(world, program)
 
 
+@pytest.mark.skipif(not hasattr(select, "EPOLLET"), reason="epoll is Linux's")
+def test_epoll_by_edges(world: World) -> None:
+    both = select.EPOLLIN | select.EPOLLOUT
+
+    def program() -> None:
+        one, other = socketpair_of()
+        with one, other, select.epoll() as epoll:
+            epoll.register(one, both | select.EPOLLET)
+            assert epoll.poll(1) == [(one.fileno(), select.EPOLLOUT)]
+            assert epoll.poll(1) == []  # there is room all the time: no news
+            other.send(b"abc")
+            assert epoll.poll(1) == [(one.fileno(), both)]
+            assert one.recv(1) == b"a"
+            assert epoll.poll(1) == []  # what was told of and not read is no news
+            other.send(b"d")
+            assert epoll.poll(1) == [(one.fileno(), both)]
+            epoll.modify(one, both | select.EPOLLET)
+            assert epoll.poll(1) == [(one.fileno(), both)]
+            epoll.modify(one, both)
+            assert epoll.poll(1) == epoll.poll(1) == [(one.fileno(), both)]
+
+    with modules.installed():
+        here(world, program)
+
+
+@pytest.mark.skipif(not hasattr(select, "epoll"), reason="epoll is Linux's")
+def test_epoll_forgets_what_is_closed(world: World) -> None:
+    def program() -> None:
+        one, other = socketpair_of()
+        with other, select.epoll() as epoll:
+            epoll.register(one, select.EPOLLIN)
+            with pytest.raises(FileExistsError):
+                epoll.register(one, select.EPOLLIN)
+            number = one.fileno()
+            one.close()
+            assert epoll.poll(0) == []
+            with pytest.raises(FileNotFoundError):
+                epoll.modify(number, select.EPOLLIN)
+            with pytest.raises(OSError, match="Bad file"):
+                epoll.register(number, select.EPOLLIN)
+
+    with modules.installed():
+        here(world, program)
+
+
 def test_select_and_poll(world: World) -> None:
     def program() -> None:
         one, other = socketpair_of()

@@ -207,7 +207,7 @@ class TcpConnection(tt.Owner):
                             tx.snd_wl1 = rx.rcv_nxt
                         rx.accept(seg.payload, seg.size)
                         endpoint = self.endpoint
-                        if not endpoint.readiness & READ:
+                        if not endpoint.readiness & READ or endpoint.eager:
                             endpoint.set_ready(READ)
                         self.acknowledgement_policy(length, seg.count, False, now)
                         if not self.dirty:
