@@ -7,6 +7,7 @@ import struct
 from typing import Final
 
 from capas.base.checksum import Buffer
+from capas.base.clock import SECOND, US
 from capas.host.host import Host
 from capas.internet.types import IcmpError
 from capas.sockets import options
@@ -32,7 +33,10 @@ _IP_RECVERR: Final = options.number("IP_RECVERR", 11)
 _IPV6_RECVERR: Final = options.number("IPV6_RECVERR", 25)
 _SEGMENT: Final = 103  # UDP_SEGMENT
 _GRO: Final = 104  # UDP_GRO
+_TIMESTAMP: Final = options.number("SO_TIMESTAMP", 29)
+_TIMESTAMP_NS: Final = options.number("SO_TIMESTAMPNS", 35)
 
+_TIME: Final = struct.Struct("@ll")  # seconds and what is left of one: struct timeval, timespec
 _PKTINFO4: Final = struct.Struct("@i4s4s")  # interface index, local address, header destination
 _PKTINFO6: Final = struct.Struct("@16sI")
 _EXTENDED_ERROR: Final = struct.Struct("@IBBBBII")  # struct sock_extended_err
@@ -79,6 +83,8 @@ _WANTED: Final = (
     "receive_hops",
     "receive_tos",
     "receive_tclass",
+    "timestamp",
+    "timestamp_ns",
     "gro",
 )
 
@@ -170,6 +176,13 @@ class DatagramDescription(Description):
     def _describe(self, ancillary: Ancillary, datagram: Datagram) -> None:
         get = self.settings.get
         destination = datagram.destination
+        came = int(self.driver.wall() * SECOND) - (self.now() - datagram.time)  # ns since 1970
+        if get("timestamp_ns"):
+            nanos = _TIME.pack(*divmod(came, SECOND))
+            ancillary.append((options.SOL_SOCKET, _TIMESTAMP_NS, nanos))
+        elif get("timestamp"):
+            micros = _TIME.pack(came // SECOND, came % SECOND // US)
+            ancillary.append((options.SOL_SOCKET, _TIMESTAMP, micros))
         if len(destination) == 4:
             if get("packet_info"):
                 info = _PKTINFO4.pack(datagram.interface, destination, destination)

@@ -80,6 +80,7 @@ for _constant, _linux, _option in (
     ("SO_DONTROUTE", 5, Option("dont_route")),
     ("SO_DEBUG", 1, Option("debug")),
     ("SO_TIMESTAMP", 29, Option("timestamp")),
+    ("SO_TIMESTAMPNS", 35, Option("timestamp_ns")),
     ("SO_NO_CHECK", 11, Option("no_check_tx", types=DATAGRAM)),
     ("SO_PRIORITY", 12, Option("priority", INT, high=6)),
     ("SO_MARK", 36, Option("mark", INT, low=-(1 << 31))),

@@ -320,6 +320,24 @@ def test_ancillary_data(world: World) -> None:
     here(world, program)
 
 
+def test_time_stamps_of_datagrams_tell_when_they_came(world: World) -> None:
+    def program() -> None:
+        with Socket(std.AF_INET, std.SOCK_DGRAM) as sock:
+            sock.bind(("127.0.0.1", 5000))
+            for option, unit in ((29, 1e6), (35, 1e9)):  # SO_TIMESTAMP, SO_TIMESTAMPNS
+                sock.setsockopt(std.SOL_SOCKET, option, 1)
+                before = time.time()
+                sock.sendto(b"x", ("127.0.0.1", 5000))
+                time.sleep(3)  # the program was busy
+                _, [(level, kind, value)], _, _ = sock.recvmsg(10, 1000)
+                assert (level, kind) == (std.SOL_SOCKET, option)
+                seconds, part = struct.unpack("@ll", value)
+                assert seconds + part / unit == pytest.approx(before, abs=1e-4)
+
+    with modules.installed():
+        here(world, program)
+
+
 @FAMILIES
 def test_addresses_programs_pass(world: World, family: int, any_: str, local: str) -> None:
     def program() -> None:
