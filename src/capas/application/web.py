@@ -86,6 +86,10 @@ class _Site:
         self.directory = None if directory is None else directory.resolve()
         self.pages = dict(pages)
 
+    async def page(self, request: Request) -> Response:
+        """One endpoint, so that a 405 tells all methods there are (RFC 9110 §15.5.6)."""
+        return await (self.get if request.method in ("GET", "HEAD") else self.post)(request)
+
     async def get(self, request: Request) -> Response:
         name = request.path_params["path"]
         if (found := self.pages.get("/" + name)) is not None:
@@ -147,8 +151,7 @@ def application(
     return Starlette(
         routes=[
             Route("/bytes/{size:int}", site.generated, methods=["GET", "HEAD"]),
-            Route("/{path:path}", site.post, methods=["POST", "PUT"]),
-            Route("/{path:path}", site.get, methods=["GET", "HEAD"]),
+            Route("/{path:path}", site.page, methods=["GET", "HEAD", "POST", "PUT"]),
         ]
     )
 

@@ -88,7 +88,9 @@ def test_a_post_is_hashed_and_not_stored() -> None:
         answer = await client.post("/anything", content=data)
         assert answer.json() == {"length": len(data), "sha256": hashlib.sha256(data).hexdigest()}
         assert (await client.put("/", content=b"")).json()["length"] == 0
-        assert (await client.delete("/")).status_code == 405
+        refused = await client.delete("/")
+        assert refused.status_code == 405
+        assert set(refused.headers["allow"].split(", ")) == {"GET", "HEAD", "POST", "PUT"}
 
     serve(body)
 
