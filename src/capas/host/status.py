@@ -9,7 +9,7 @@ are seconds, times of connections ms, as there.
 from collections.abc import Callable
 from typing import Any, Final
 
-from capas.base.clock import MS, NEVER, SECOND
+from capas.base.clock import MS, NEVER, SECOND, US
 from capas.host.host import Host
 from capas.internet.route import METRIC_DEFAULT, Route
 from capas.link.interface import DEPRECATED, TENTATIVE, Interface
@@ -79,7 +79,7 @@ def _connection(info: TcpInfo) -> Row:
         "lost": -(-info.lost // mss), "sacked": -(-info.sacked // mss),
         "delivery_rate": info.delivery_rate * 8, "pacing_rate": info.pacing_rate * 8,
         "lastsnd": info.last_data_sent // MS, "lastrcv": info.last_data_received // MS,
-        "rcv_space": info.rcv_space, "minrtt": info.min_rtt / MS, "timer": info.timer,
+        "rcv_space": info.rcv_space, "minrtt": -(-info.min_rtt // US) / 1000, "timer": info.timer,
         "options": [
             name
             for name, on in (("ts", info.ts_ok), ("sack", info.sack_ok), ("ecn", info.ecn_ok))

@@ -11,6 +11,28 @@ from capas.host.host import Host
 from capas.sim.world import World
 
 
+def test_a_round_trip_in_no_time_is_one_microsecond_as_in_linux() -> None:
+    async def main() -> None:
+        _, writer = await asyncio.open_connection("b", 7)
+        writer.write(b"x")
+        await asyncio.sleep(1)
+        found.extend(status.sockets(a, world.now))
+        writer.close()
+
+    found: list[Any] = []
+    world = World(seed=1)
+    a, b = world.host("a"), world.host("b")
+    world.link(a, b)
+
+    async def both() -> None:
+        async with await capas.spawn(b, asyncio.start_server(lambda *_: None, port=7)):
+            await main()
+
+    with world:
+        capas.run(both, world=world, host=a)
+    assert found[0]["info"]["minrtt"] == 0.001
+
+
 def test_every_table_is_plain_data_and_tells_the_truth() -> None:
     world = World(seed=1)
     client, router, server = world.host("client"), world.router("router"), world.host("server")
