@@ -129,6 +129,25 @@ class Plan:
     talk: bool
 
 
+class Requests:
+    """What was sent, by the 16 bits that the packet has for its number: a long run goes around."""
+
+    def __init__(self) -> None:
+        self._left: dict[int, int] = {}  # ns
+        self._answered: set[int] = set()
+
+    def leave(self, number: int, now: int) -> None:
+        """Request ``number`` (from 1) is sent."""
+        self._left[number & 0xFFFF] = now
+        self._answered.discard(number & 0xFFFF)
+
+    def answered(self, sequence: int, now: int) -> tuple[int, bool]:
+        """(how long it took, whether it had been answered before) of a reply."""
+        again = sequence in self._answered
+        self._answered.add(sequence)
+        return now - self._left.get(sequence, now), again
+
+
 async def _ping(station: Station, tally: Tally, plan: Plan, family: int) -> None:
     await station.usable()
     dst = await resolve(station, tally.target, family)
@@ -140,22 +159,21 @@ async def _ping(station: Station, tally: Tally, plan: Plan, family: int) -> None
     waiting = Waiting(endpoint)
     session = station.host.icmp.open_echo(endpoint)
     payload = bytes(i & 0xFF for i in range(tally.size))
-    departures: dict[int, int] = {}
-    answered: dict[int, None] = {}
+    requests = Requests()
     tally.started = tally.ended = due = station.now()
     try:
         while True:
             now = station.now()
             if tally.sent < plan.count and now >= due:
                 tally.sent += 1
-                departures[tally.sent & 0xFFFF] = now
+                requests.leave(tally.sent, now)
                 if not session.send(dst, tally.sent, payload, now, plan.ttl):
                     raise DeviceError(f"{tally.address}: network is unreachable")
                 due = now + (plan.interval if tally.sent < plan.count else plan.timeout)
             while (result := session.receive()) is not None:
-                _told(result, tally, plan, departures, answered)
+                _told(result, tally, plan, requests)
             tally.ended = station.now()
-            done = len(answered) + tally.errors >= plan.count
+            done = tally.received + tally.errors >= plan.count
             if tally.sent >= plan.count and (done or tally.ended >= due):
                 return
             await waiting.ready(READ, max(0, due - tally.ended) / SECOND)
@@ -163,13 +181,7 @@ async def _ping(station: Station, tally: Tally, plan: Plan, family: int) -> None
         session.close()
 
 
-def _told(
-    result: EchoResult,
-    tally: Tally,
-    plan: Plan,
-    departures: dict[int, int],
-    answered: dict[int, None],
-) -> None:
+def _told(result: EchoResult, tally: Tally, plan: Plan, requests: Requests) -> None:
     """One answer or error."""
     sequence = result.sequence
     source = text(result.source)
@@ -180,12 +192,10 @@ def _told(
         if plan.talk:
             click.echo(f"From {source} icmp_seq={sequence} {name.capitalize()}")
         return
-    took = result.time - departures.get(sequence, result.time)
-    again = sequence in answered
+    took, again = requests.answered(sequence, result.time)
     if again:
         tally.duplicates += 1
     else:
-        answered[sequence] = None
         tally.received += 1
     tally.times.append(took)
     reply = {"sequence": sequence, "from": source, "ttl": result.ttl, "ms": round(took / MS, 3)}
