@@ -106,6 +106,13 @@ class Lab:
         """``capas up`` on a device with the usual addresses, ready."""
         return Up(self, folder, words, tun, device)
 
+    def eventually(self, true: Callable[[], object]) -> None:
+        """Ask until it is so."""
+        deadline = time.monotonic() + 60
+        while not true():
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
     def close(self) -> None:
         for process in self.running:
             if process.poll() is None:

@@ -159,7 +159,7 @@ def test_errors_say_what_to_do(lab: Lab) -> None:
 
 def test_a_persistent_device_of_the_other_kind_is_explained(lab: Lab) -> None:
     lab.run("ip", "tuntap", "add", "dev", "t1", "mode", "tap")
-    with pytest.raises(DeviceError, match="use --tap t1"):
+    with pytest.raises(DeviceError, match="or --tap t1 if it is one"):
         lab.inside(lambda: devices.open_tun("t1"))
     lab.inside(lambda: devices.open_tap("t1")).close()
 

@@ -11,6 +11,9 @@ import pytest
 
 from .lab import CAPAS4, KERNEL4, Lab
 
+OWN = ("--tap", "t0", "--address", "10.0.0.1/24")
+PING, GET = ("ping", *OWN), ("get", *OWN)
+BOTH = ("--tap", "capas0", "--address", f"{CAPAS4}/24", "--kernel-address", f"{KERNEL4}/24")
 UP = ("up", "--tap", "capas0", "--address", f"{CAPAS4}/24")
 
 
@@ -41,7 +44,25 @@ UP = ("up", "--tap", "capas0", "--address", f"{CAPAS4}/24")
         (("up", "--tap", "x" * 16, "--address", "10.0.0.1/24"), 1, "1 to 15"),
         (("up", "--tap", "lo", "--address", "10.0.0.1/24"), 1, "not a tap device"),
         (("ping", "--tap", "t0", "--address", "10.0.0.1/24", "a.name"), 1, "--nameserver"),
-        (("get", "--tap", "t0", "--address", "10.0.0.1/24", "ftp://x/"), 2, "not a URL"),
+        ((*PING, "300.1.1.1"), 2, "neither an address nor a name"),
+        ((*PING, ""), 2, "neither an address nor a name"),
+        ((*PING, "198.51.100.1"), 1, "no --gateway leads there"),
+        ((*PING, "2001:db8::1"), 1, "no --address is in that network"),
+        (("traceroute", *OWN, "198.51.100.1"), 1, "no --gateway leads there"),
+        ((*GET, "ftp://x/"), 2, "not a URL"),
+        ((*GET, "http://198.51.100.1/"), 1, "no --gateway leads there"),
+        ((*GET, "http://xn--/"), 2, "Malformed A-label"),
+        ((*GET, "http://10.0.0.2/", "-H", "a: \u00fc"), 2, "one line of ASCII"),
+        ((*GET, "http://10.0.0.2/", "-H", "a: b\nc: d"), 2, "one line of ASCII"),
+        (("nc", *OWN, "-l", "-z", "7"), 2, "say one of them"),
+        (("nc", *OWN, "-l", "10.0.0.9", "7"), 1, "assign requested address"),
+        (("mail", *BOTH, "--server", KERNEL4, "a@b.c", "-b", ""), 1, "port 25: Connection refused"),
+        (("iperf", *BOTH, "-c", KERNEL4), 1, "port 5201: Connection refused"),
+        (
+            ("ping", *BOTH, "--kernel-address", "fd99::1/64", "--mtu", "600", "::1"),
+            1,
+            "MTU of 1280",
+        ),
     ],
 )
 def test_errors(lab: Lab, words: tuple[str, ...], code: int, text: str) -> None:
@@ -80,6 +101,33 @@ def test_a_deleted_device_ends_it(lab: Lab, tmp_path: Path) -> None:
     lab.run("ip", "link", "delete", "capas0")
     assert up.process.wait(60) == 1
     assert "has been deleted" in up.text() and "Traceback" not in up.text()
+
+
+@pytest.mark.parametrize("words", [("nc", "-l", "7"), ("iperf", "-s")], ids=lambda w: w[0])
+def test_a_deleted_device_ends_who_waits(lab: Lab, words: tuple[str, ...]) -> None:
+    waits = lab.start(
+        sys.executable, "-m", "capas.cli.main", *words, *BOTH,
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    lab.eventually(lambda: KERNEL4 in lab.run("ip", "address").stdout)
+    lab.run("ip", "link", "delete", "capas0")
+    assert "capas0 has been deleted" in waits.communicate(timeout=60)[1]
+    assert waits.returncode == 1
+
+
+def test_ipv6_that_the_kernel_has_off(lab: Lab) -> None:
+    lab.run("sysctl", "-q", "-w", "net.ipv6.conf.default.disable_ipv6=1")
+    done = lab.capas(*UP, "--kernel-address", "fd99::1/64", check=False)
+    assert done.returncode == 1 and "IPv6 is off: `sudo sysctl" in done.stderr, done.stderr
+
+
+def test_a_tun_without_a_network(lab: Lab) -> None:
+    """As VPNs give addresses: a /32, and all else at the other end."""
+    lab.run("ip", "tuntap", "add", "dev", "capas0", "mode", "tun")
+    lab.run("ip", "address", "add", f"{KERNEL4}/32", "peer", CAPAS4, "dev", "capas0")
+    lab.run("ip", "link", "set", "capas0", "up")
+    tun = ("--tun", "capas0", "--address", f"{CAPAS4}/32", "--gateway", KERNEL4)
+    assert "1 received" in lab.capas("ping", *tun, "-c", "1", KERNEL4).stdout
 
 
 def test_signals_end_it_with_a_summary(lab: Lab, tmp_path: Path) -> None:

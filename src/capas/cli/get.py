@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """``capas get URL``: fetch a URL through a host on a TAP or TUN, by httpx."""
 
+import contextlib
 import hashlib
 import sys
 import time
@@ -21,16 +22,18 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
+from capas.cli.lookup import reachable
 from capas.cli.options import (
     DeviceOptions,
     device_options,
     json_option,
-    os_text,
     print_json,
+    reason,
     reports_errors,
 )
 from capas.cli.station import Station
-from capas.errors import CapasError
+from capas.errors import CapasError, ConfigurationError
+from capas.wire.address import parse
 
 _CHUNK = 1 << 18
 
@@ -106,6 +109,8 @@ def _headers(texts: tuple[str, ...]) -> dict[str, str]:
         name, colon, value = text.partition(":")
         if not colon or not name.strip():
             raise click.UsageError(f"--header {text!r}: say NAME:VALUE")
+        if not (text.isascii() and text.isprintable()):
+            raise click.UsageError(f"--header {text!r}: a header is one line of ASCII")
         headers[name.strip().lower()] = value.strip()
     return headers
 
@@ -198,6 +203,8 @@ class Fetch:
     async def run(self, station: Station) -> None:
         """Do it; httpx's errors become ours."""
         await station.usable()
+        with contextlib.suppress(ValueError):  # a name
+            reachable(station, parse(urlsplit(self.request.url).hostname or ""))
         try:
             async with httpx.AsyncClient(
                 timeout=self.timeout, follow_redirects=True, verify=self.verify, trust_env=False
@@ -213,7 +220,9 @@ class Fetch:
                 f"{self.request.url}: no progress for {self.timeout:g} s ({word})"
             ) from None
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise CapasError(f"{self.request.url}: {_reason(error)}") from None
+            raise CapasError(f"{self.request.url}: {reason(error)}") from None
+        except UnicodeError as error:  # what IDNA (RFC 5891) and a header cannot hold
+            raise ConfigurationError(f"{self.request.url}: {error}") from None
 
     async def _body(self, response: httpx.Response) -> None:
         self.status = response.status_code
@@ -248,18 +257,3 @@ class Fetch:
             "sha256": self.digest.hexdigest(),
             "seconds": round(seconds, 3),
         }
-
-
-def _reason(error: BaseException) -> str:
-    """The innermost words there are: httpx wraps what the socket said."""
-    cause: BaseException | None = error
-    found = ""
-    while cause is not None:
-        if isinstance(cause, OSError) and cause.errno is not None:
-            return os_text(cause)
-        found = str(cause) or found
-        if isinstance(cause, BaseExceptionGroup):
-            cause = cause.exceptions[0]
-        else:
-            cause = cause.__cause__ or cause.__context__
-    return found or type(error).__name__

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """``capas iperf``: throughput by TCP, to or as an iperf3; output as iperf3's."""
 
+import asyncio
 import contextlib
 import os
 from typing import Any
@@ -15,10 +16,12 @@ from capas.cli.options import (
     StoppedError,
     device_options,
     json_option,
+    os_text,
     print_json,
     reports_errors,
 )
 from capas.cli.station import Station
+from capas.errors import CapasError
 from capas.wire.address import text
 
 _HEADING = "[ ID] Interval           Transfer     Bitrate         Retr  Cwnd"
@@ -75,13 +78,18 @@ def command(
         if not as_json:
             click.echo(f"Connecting to host {address}, port {port}")
             click.echo(_HEADING)
-        return await iperf_ends.measure(address, port, parameters, tell=tell, seed=os.urandom(16))
+        try:
+            return await iperf_ends.measure(
+                address, port, parameters, tell=tell, seed=os.urandom(16)
+            )
+        except OSError as error:
+            raise CapasError(f"{address} port {port}: {os_text(error)}") from None
 
     async def serving() -> None:
         await station.usable()
         with await iperf_ends.start(port, tell=tell):
             click.echo(f"Server listening on {port}, iperf3's protocol", err=as_json)
-            await station.gone.wait()
+            await asyncio.get_running_loop().create_future()
 
     with Station(options) as station:
         if serve:

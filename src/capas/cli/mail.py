@@ -18,6 +18,7 @@ from capas.cli.options import (
     device_options,
     json_option,
     print_json,
+    reason,
     reports_errors,
 )
 from capas.cli.station import Station
@@ -155,6 +156,6 @@ async def _send(
     except aiosmtplib.SMTPResponseException as error:
         raise CapasError(f"the server says {error.code} {error.message}") from None
     except (aiosmtplib.SMTPException, OSError) as error:
-        raise CapasError(f"{address} port {port}: {error}") from None
+        raise CapasError(f"{address} port {port}: {reason(error)}") from None
     told_refusals = {name: f"{code.code} {code.message}" for name, code in refused.items()}
     return {"recipients": told_refusals, "answer": answer}

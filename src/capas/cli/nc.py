@@ -4,7 +4,6 @@
 import asyncio
 import json
 import os
-import socket
 import sys
 import threading
 from dataclasses import dataclass
@@ -70,16 +69,17 @@ def command(
 
     PORT is a number or a well-known name.  With --json the totals go to standard error.
     """
+    if listen and zero:
+        raise click.UsageError("-l waits for somebody, -z does not wait: say one of them")
     host, port = _target(words, listen, udp)
     totals = Totals()
 
     async def main() -> None:
         await station.usable()
+        address = "" if host is None else text(await resolve(station, host))
         if listen:
-            await (_listen_udp if udp else _listen_tcp)(port, totals, timeout)
+            await (_listen_udp if udp else _listen_tcp)(address, port, totals, timeout)
             return
-        assert host is not None
-        address = text(await resolve(station, host))
         await (_talk_udp if udp else _talk_tcp)(address, port, totals, timeout, zero)
 
     with Station(options) as station:
@@ -176,8 +176,8 @@ async def _talk_tcp(
     await _exchange(reader, writer, totals, timeout)
 
 
-async def _listen_tcp(port: int, totals: Totals, timeout: float | None) -> None:
-    """Serve the first connection, refuse the rest."""
+async def _listen_tcp(address: str, port: int, totals: Totals, timeout: float | None) -> None:
+    """Serve the first connection (to ``address``; "": to any of ours), refuse the rest."""
     loop = asyncio.get_running_loop()
     first: asyncio.Future[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = loop.create_future()
 
@@ -188,8 +188,8 @@ async def _listen_tcp(port: int, totals: Totals, timeout: float | None) -> None:
             first.set_result((reader, writer))
 
     servers = [
-        await asyncio.start_server(connected, address, port, limit=_HIGH)
-        for address in ("0.0.0.0", "::")
+        await asyncio.start_server(connected, own, port, limit=_HIGH)
+        for own in ([address] if address else ["0.0.0.0", "::"])
     ]
     try:
         async with asyncio.timeout(timeout):
@@ -297,11 +297,11 @@ async def _talk_udp(
         transport.close()
 
 
-async def _listen_udp(port: int, totals: Totals, timeout: float | None) -> None:
-    """Talk with whoever speaks first, on whichever family."""
+async def _listen_udp(address: str, port: int, totals: Totals, timeout: float | None) -> None:
+    """Talk with whoever speaks first (to ``address``; "": on whichever family)."""
     loop = asyncio.get_running_loop()
     transport, protocol = await loop.create_datagram_endpoint(
-        lambda: _Datagrams(totals), local_addr=("::", port), family=socket.AF_INET6
+        lambda: _Datagrams(totals), local_addr=(address or "::", port)
     )
     try:
         if not await _heard(protocol, timeout):

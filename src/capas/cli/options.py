@@ -312,6 +312,21 @@ def os_text(error: OSError) -> str:
     return f"{name}{os.strerror(error.errno)}"
 
 
+def reason(error: BaseException) -> str:
+    """The innermost words there are: libraries wrap what the socket said."""
+    cause: BaseException | None = error
+    found = ""
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno is not None:
+            return os_text(cause)
+        found = str(cause) or found
+        if isinstance(cause, BaseExceptionGroup):
+            cause = cause.exceptions[0]
+        else:
+            cause = cause.__cause__ or cause.__context__
+    return found or type(error).__name__
+
+
 def _fail(text: str, code: int, kwargs: dict[str, Any]) -> int:
     if kwargs.get("as_json"):
         print_json({"ok": False, "error": text})

@@ -41,6 +41,10 @@ _DHCP_PATIENCE = 30.0  # s; an answer, four tries, and the ARP probe of RFC 5227
 _DAD_PATIENCE = 5.0  # s; RFC 4862 takes RetransTimer (1 s) and up to 1 s of random delay
 
 
+class DeviceGoneError(DeviceError):
+    """The device was deleted while the host ran."""
+
+
 class Station:
     """A host in real time on one TAP or TUN."""
 
@@ -48,7 +52,8 @@ class Station:
         self.options = options
         self.static: list[str] = [text for text in options.address if text != DHCP]
         self.addresses: list[str] = self.static.copy()  # and the one DHCP gave
-        self.gone: asyncio.Event = asyncio.Event()
+        self._gone: bool = False
+        self._task: asyncio.Task[Any] | None = None
         self._closing = contextlib.ExitStack()
         try:
             self._build(options, config)
@@ -94,7 +99,8 @@ class Station:
         """A default route; by the interface, because an IPv6 prefix waits for its address."""
         gateway = parse(text)
         near = [Prefix(*parse_interface(own)) for own in self.static]
-        if not is_link_local(gateway) and not any(p.contains(gateway) for p in near):
+        everywhere = self.options.tun is not None  # whatever goes into a TUN, its end gets
+        if not (everywhere or is_link_local(gateway) or any(p.contains(gateway) for p in near)):
             raise ConfigurationError(f"--gateway {text}: no --address shares a prefix with it")
         self.host.add_route("default", text, self.interface)
 
@@ -108,16 +114,21 @@ class Station:
         self.host.set_trace(capture.tracer(self.host.name))
 
     def _vanished(self, device: Device) -> None:
-        self.gone.set()
+        self._gone = True
+        if self._task is not None:
+            self._task.cancel()
         self.driver.wake()  # or the loop would sleep on
 
     # -- running --------------------------------------------------------------------------------
 
     def run(self, main: Coroutine[Any, Any, T]) -> T:
-        """Run ``main`` on this host; SIGINT, SIGTERM and SIGHUP cancel it: `StoppedError`."""
+        """Run ``main`` on this host; SIGINT, SIGTERM and SIGHUP cancel it: `StoppedError`.
+
+        Deleting its device cancels it, too: `DeviceGoneError`.
+        """
         loop = self.loop
         with use_host(self.host):
-            task = loop.create_task(main)
+            self._task = task = loop.create_task(main)
             signals = [signal.SIGINT, signal.SIGTERM]
             if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # else it is under nohup
                 signals.append(signal.SIGHUP)
@@ -126,6 +137,8 @@ class Station:
             try:
                 return loop.run_until_complete(task)
             except asyncio.CancelledError:
+                if self._gone:
+                    raise DeviceGoneError(f"{self.device.name} has been deleted") from None
                 raise StoppedError from None
             finally:
                 for number in signals:

@@ -27,7 +27,7 @@ from capas.cli.options import (
     print_json,
     reports_errors,
 )
-from capas.cli.station import Station
+from capas.cli.station import DeviceGoneError, Station
 from capas.errors import CapasError, ConfigurationError, DeviceError
 from capas.wire.address import mac_text
 
@@ -145,10 +145,13 @@ def command(
         _not_ready(Path(ready_file))
     with Station(options) as station:
         started = time.monotonic()
+        failure = ""
         try:
-            failure = station.run(_serve(station, serve, ready_file, console, control))
+            station.run(_serve(station, serve, ready_file, console, control))
         except StoppedError:
-            failure = ""
+            pass
+        except DeviceGoneError as error:
+            failure = str(error)
         finally:
             if ready_file is not None:
                 Path(ready_file).unlink(missing_ok=True)
@@ -158,7 +161,7 @@ def command(
     else:
         _print_summary(console, summary)
     if failure:
-        raise DeviceError(failure)
+        raise DeviceGoneError(failure)
     return 0
 
 
@@ -168,8 +171,8 @@ async def _serve(
     ready_file: str | None,
     console: Console,
     control: bool,
-) -> str:
-    """Serve until cancelled; returns only if the device vanishes, saying so."""
+) -> None:
+    """Serve until cancelled."""
     services: list[Service] = []
     asked = await _control(station, console) if control else None
     try:
@@ -179,8 +182,7 @@ async def _serve(
         _announce(station, serve, console)
         if ready_file is not None:
             _write_ready(Path(ready_file), station, serve)
-        await station.gone.wait()
-        return f"{station.device.name} has been deleted"
+        await asyncio.get_running_loop().create_future()
     finally:
         if asked is not None:
             asked.close()

@@ -365,8 +365,8 @@ def _explain(error: OSError, name: str, word: str) -> DeviceError:
     if error.errno == errno.EINVAL:
         other = "tun" if word == "tap" else "tap"
         return DeviceError(
-            f"{name} exists and is not a {word} device: use --{other} {name}, another name, or"
-            f" remove it with `sudo ip link del {name}` and make it with {make}"
+            f"{name} exists and is not a {word} device: choose another name, or --{other} {name}"
+            " if it is one"
         )
     return DeviceError(f"{word} device {name} cannot be attached: {error.strerror}")
 

@@ -6,6 +6,7 @@ Reading needs no rights; changing needs CAP_NET_ADMIN.
 """
 
 import contextlib
+import errno
 import os
 import socket
 import struct
@@ -13,6 +14,7 @@ from typing import Final, final
 
 from capas.errors import DeviceError
 from capas.link.link import ETHERNET_MTU
+from capas.wire.address import text
 
 try:
     import fcntl
@@ -26,6 +28,8 @@ SIOCGIFMTU: Final = 0x8921
 SIOCSIFMTU: Final = 0x8922
 SIOCSIFTXQLEN: Final = 0x8943
 IFF_UP: Final = 0x0001
+
+IPV6_MTU: Final = 1280  # bytes, RFC 8200 §5
 
 # linux/netlink.h, linux/rtnetlink.h, linux/if_addr.h
 NLM_F_REQUEST: Final = 0x001
@@ -132,15 +136,23 @@ def add_kernel_address(name: str, address: bytes, length: int) -> None:
         _netlink(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, body)
     except FileExistsError:
         return
-    except PermissionError:
-        raise DeviceError(
-            f"no permission to give {name} an address: `sudo ip addr add ADDRESS/LENGTH dev {name}`"
-        ) from None
     except OSError as error:
-        raise DeviceError(
-            f"{name} does not take that kernel address ({error.strerror}): is IPv6 on, is the"
-            " address one a host may have?"
-        ) from None
+        raise DeviceError(_why_not(name, f"{text(address)}/{length}", error)) from None
+
+
+def _why_not(name: str, address: str, error: OSError) -> str:
+    """Why the kernel does not take an address, and what to do about it."""
+    if error.errno == errno.EPERM:
+        return (
+            f"no permission to give {name} the kernel address {address}: `sudo ip addr add"
+            f" {address} dev {name}`, then leave --kernel-address out"
+        )
+    told = f"{name} does not take the kernel address {address} ({error.strerror})"
+    if ":" in address and get_mtu(name) < IPV6_MTU:
+        return f"{told}: IPv6 needs an MTU of {IPV6_MTU} bytes or more"
+    if ":" in address and error.errno == errno.EACCES:
+        return f"{told}: IPv6 is off: `sudo sysctl net.ipv6.conf.all.disable_ipv6=0`"
+    return f"{told}: is it one that a host may have?"
 
 
 def _attribute(kind: int, value: bytes) -> bytes:
