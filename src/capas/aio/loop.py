@@ -29,7 +29,7 @@ from capas.aio import names
 from capas.aio.selector import LoopSelector
 from capas.aio.transport import StreamTransport
 from capas.base.clock import SECOND
-from capas.errors import DeadlockError
+from capas.errors import DeadlockError, DeviceError
 from capas.sockets.current import context_of, current_host
 from capas.sockets.driver import Driver, driver_of
 from capas.sockets.failure import ProcessKilled
@@ -321,4 +321,6 @@ def new_event_loop(driver: Driver | None = None) -> asyncio.AbstractEventLoop:
         if host is None:
             return asyncio.new_event_loop()
         driver = driver_of(host)
+    if driver.closed:
+        raise DeviceError("the driver of this host is closed: make another, and its hosts anew")
     return CapasEventLoop(driver)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import ExitStack
 from typing import Any, TypeVar
 
-from capas.aio.loop import CapasEventLoop
+from capas.aio.loop import new_event_loop
 from capas.host.host import Host
 from capas.sockets import modules
 from capas.sockets.current import context_of, use_host
@@ -30,7 +30,7 @@ def run_on(host: Host, main: Main[T], *, debug: bool | None = None) -> T:
             stack.enter_context(modules.installed())
         stack.enter_context(use_host(host))
         coroutine = main if asyncio.iscoroutine(main) else main()
-        runner = asyncio.Runner(debug=debug, loop_factory=lambda: CapasEventLoop(driver))
+        runner = asyncio.Runner(debug=debug, loop_factory=lambda: new_event_loop(driver))
         try:
             stack.enter_context(runner)
         except BaseException:

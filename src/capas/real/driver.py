@@ -67,7 +67,7 @@ class _Waiter:
 
 @final
 class RealDriver(Driver):
-    """Runs hosts on devices in real time; a context manager.
+    """Runs hosts on devices in real time; a context manager.  Once closed, waiting is an error.
 
     ``lock``           held by whoever touches a host
     ``scheduler``      timers that belong to no host (impaired links), run by the pump
@@ -101,7 +101,6 @@ class RealDriver(Driver):
         self._loop_thread: int = 0
         self._worker: threading.Thread | None = None
         self._stopping: bool = False
-        self._closed: bool = False
         self._failure: BaseException | None = None
         self._secret = Rng(os.urandom(32))
 
@@ -207,6 +206,8 @@ class RealDriver(Driver):
                     ready = endpoint.readiness & mask
                     if ready or now >= deadline:
                         return ready
+                    if self.closed:
+                        raise DeviceError("the driver of this host is closed: nothing arrives")
                     self._ensure_pump()
                     waiter.condition.wait(min((deadline - now) / SECOND, _SLICE))
             finally:
@@ -219,9 +220,7 @@ class RealDriver(Driver):
         if not self._in_loop():
             with self.lock:
                 self._ensure_pump()
-        left = deadline - self.clock.now()
-        if left > 0:
-            time.sleep(left / SECOND)
+        time.sleep(max(0, deadline - self.clock.now()) / SECOND)
 
     def turn(self, deadline: int) -> None:
         """One look of an event loop at the network and at its own descriptors.
@@ -263,7 +262,7 @@ class RealDriver(Driver):
         """The event loop turns no more: whoever blocks, now or next, has the background thread."""
         with self.lock:
             self._loop_thread = 0
-            if self._closed:
+            if self.closed:
                 return
             self._flush(NEVER)  # what its last callbacks wrote
             if self._waiters:
@@ -290,7 +289,7 @@ class RealDriver(Driver):
         """Somebody must pump: the loop if one is running, else the background thread."""
         if self._failure is not None:
             raise DeviceError("the network thread has failed") from self._failure
-        if self._worker is not None or self._closed:
+        if self._worker is not None or self.closed:
             return
         if self._loop_thread:
             if self._loop_thread != threading.get_ident() or _get_running_loop() is not None:
@@ -316,10 +315,12 @@ class RealDriver(Driver):
         except BaseException as error:
             with self.lock:
                 self._failure = error
-                for waiters in self._waiters.values():
-                    for waiter in waiters:
-                        waiter.condition.notify()
+                self._wake_waiters()
             raise
+
+    def _wake_waiters(self) -> None:
+        for waiter in [waiter for waiters in self._waiters.values() for waiter in waiters]:
+            waiter.condition.notify()
 
     def _stop_thread(self) -> None:
         thread = self._worker
@@ -378,16 +379,18 @@ class RealDriver(Driver):
                 self._told = True
 
     def close(self) -> None:
-        """Stop, and give all devices back; idempotent."""
-        if self._closed:
-            return
-        self._closed = True
+        """Stop, and give all devices back."""
+        with self.lock:  # from here on nobody starts a thread
+            if self.closed:
+                return
+            self.closed = True
         collect_as_before()
         self._stop_thread()
         with self.lock:
             self.ports.close()
             if self.real_selector is not None:
                 self.real_selector.close()
+            self._wake_waiters()
 
     def __enter__(self) -> "RealDriver":
         return self

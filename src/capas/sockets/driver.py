@@ -93,6 +93,9 @@ class Driver(ABC):
     #: a byte in a self-pipe, also where time is virtual.
     asleep: bool = False
 
+    #: Whether it has given its devices back: nobody can wait any more.
+    closed: bool = False
+
     def __init__(self) -> None:
         #: Held around every call into a host's stack; reentrant.  Nothing where one thread runs.
         self.lock: AbstractContextManager[Any] = contextlib.nullcontext()

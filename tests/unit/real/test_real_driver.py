@@ -9,11 +9,14 @@ from collections.abc import Iterator
 
 import pytest
 
+import capas
 from capas.base.clock import MS, SECOND
 from capas.errors import BlockingInLoopError, DeviceError
 from capas.host.host import Host
 from capas.real.driver import RealDriver
 from capas.real.pipe import CallbackPipe, Pipe
+from capas.sockets.current import use_host
+from capas.sockets.socket import Socket
 from capas.transport.endpoint import READ, Endpoint
 from capas.wire.address import parse
 
@@ -256,6 +259,38 @@ def test_close_is_idempotent_and_gives_everything_back(pair: Pair) -> None:
     pair.driver.close()
     assert [pipe.fileno() for pipe in pair.pipes] == [-1, -1]
     assert not any(t.name == "capas-network" and t.is_alive() for t in threading.enumerate())
+
+
+def test_who_waits_when_the_driver_closes_is_told(pair: Pair) -> None:
+    errors: list[BaseException] = []
+
+    def wait() -> None:
+        with use_host(pair.a), pytest.raises(DeviceError, match="is closed") as raised:
+            server.accept()
+        errors.append(raised.value)
+
+    with use_host(pair.a):
+        server = Socket()
+        server.bind(("", 7))
+        server.listen()
+    thread = threading.Thread(target=wait)
+    thread.start()
+    pair.driver.close()  # before it waits, or while it does
+    thread.join(60)
+    assert errors
+
+
+def test_after_the_end_nobody_begins(pair: Pair) -> None:
+    async def nothing() -> None:
+        pass
+
+    pair.driver.close()
+    with use_host(pair.a), pytest.raises(DeviceError, match="is closed"):
+        Socket().connect((B, 7))
+    with pytest.raises(DeviceError, match="make another"):
+        capas.run(nothing, host=pair.a)
+    with pytest.raises(DeviceError, match="make another"):
+        capas.run(nothing(), host=pair.a)
 
 
 def test_hosts_have_secrets_of_their_own() -> None:
