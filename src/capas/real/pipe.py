@@ -12,6 +12,7 @@ Units: bytes.  Nothing here is of one operating system.
 import errno
 import os
 import socket
+import stat
 from collections import deque
 from collections.abc import Callable
 from typing import final
@@ -31,6 +32,8 @@ class Pipe(Device):
 
     ``end``     a socket object, or the number of a descriptor; the pipe owns it from now on
     ``medium``  what a message begins with: the IP header, or an Ethernet header
+
+    Raises ValueError for an end without boundaries, a stream socket or a FIFO.
     """
 
     def __init__(
@@ -42,6 +45,11 @@ class Pipe(Device):
         name: str = "pipe",
     ) -> None:
         super().__init__(name)
+        if _is_stream(end):
+            raise ValueError(
+                "a pipe of packets needs message boundaries, and a stream has none: say"
+                " socketpair(type=SOCK_DGRAM), or frame the packets yourself and use CallbackPipe"
+            )
         self.caps = LinkCaps(mtu, medium)
         self.sink = None
         self._size: int = mtu + _ETHERNET_HEADER
@@ -109,6 +117,16 @@ class Pipe(Device):
         elif self._fd >= 0:
             os.close(self._fd)
         self._fd = -1
+
+
+def _is_stream(end: socket.socket | int) -> bool:
+    if isinstance(end, socket.socket):
+        return end.type == socket.SOCK_STREAM
+    mode = os.fstat(end).st_mode
+    if not stat.S_ISSOCK(mode):
+        return stat.S_ISFIFO(mode)
+    with socket.socket(fileno=os.dup(end)) as copy:
+        return copy.type == socket.SOCK_STREAM
 
 
 @final

@@ -33,6 +33,24 @@ def test_messages_keep_their_boundaries(kind: socket.SocketKind, as_descriptor: 
     far.close()
 
 
+@pytest.mark.parametrize("as_descriptor", [False, True])
+def test_a_stream_is_refused(as_descriptor: bool) -> None:
+    """Two packets would arrive as one, and none would be right."""
+    ends = socket.socketpair()
+    with pytest.raises(ValueError, match="SOCK_DGRAM"):
+        Pipe(ends[0].fileno() if as_descriptor else ends[0])
+    for end in ends:
+        end.close()
+
+
+def test_a_fifo_is_refused() -> None:
+    ends = os.pipe()
+    with pytest.raises(ValueError, match="SOCK_DGRAM"):
+        Pipe(ends[0])
+    for end in ends:
+        os.close(end)
+
+
 def test_a_full_pipe_is_busy() -> None:
     far, near = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     pipe = Pipe(near)
