@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final
@@ -119,6 +120,8 @@ def _run(
 ) -> None:
     executor: Local | Dask
     if where == "local":
+        if find_spec("pytest") is None:
+            raise CapasError("capas sweep needs pytest: python -m pip install 'capas[test]'")
         executor = Local(workers or os.cpu_count() or 1)
     elif where.startswith("dask://"):
         executor = Dask(where, complain)

@@ -62,6 +62,18 @@ def test_without_its_extras_capas_says_what_to_install(module: str) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_a_sweep_without_pytest_says_what_to_install() -> None:
+    program = (
+        "import sys; sys.modules['pytest'] = None\n"
+        "from capas.cli.main import main; sys.exit(main(['sweep', 'test_x.py::test_x']))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert "pip install 'capas[test]'" in done.stderr
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="a shell of Unix is missing")
 @pytest.mark.parametrize("closed", ["0<&-", "1>&-", "2>&-", "0<&- 1>&- 2>&-"])
 def test_streams_the_shell_closed_are_no_failure(closed: str) -> None:
