@@ -2,8 +2,10 @@
 """Programs of the README and worlds in real time, with the kernel as their client."""
 
 import hashlib
+import json
 import re
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -75,3 +77,24 @@ def test_curl_crosses_simulated_routers(lab: Lab, tmp_path: Path) -> None:
     assert world.wait(60) in (0, 130), (tmp_path / "log").read_text()
     assert "Traceback" not in (tmp_path / "log").read_text()
     log.close()
+
+
+def test_a_world_ends_by_a_closed_terminal_and_by_a_deleted_device(
+    lab: Lab, tmp_path: Path
+) -> None:
+    file = tmp_path / "world.toml"
+    file.write_text(
+        "[hosts.web]\n[switches.lan]\n[[links]]\nbetween = ['lan', 'web']\n"
+        "[taps.capas0]\nto = 'lan'\nkernel-address = ['10.77.0.9/24']\n"
+    )
+    words = (sys.executable, "-m", "capas.cli.main", "run", "--real-time", "--json", str(file))
+    for code in (0, 1):
+        world = lab.start(*words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert world.stderr is not None and "interrupt to end" in world.stderr.readline()
+        if code:
+            until(lab, "ip", "link", "delete", "capas0")
+        else:
+            world.send_signal(signal.SIGHUP)
+        told, errors = world.communicate(timeout=60)
+        assert world.returncode == code and json.loads(told)["ok"] is not bool(code)
+        assert errors == ("capas: capas0 has been deleted\n" if code else "")

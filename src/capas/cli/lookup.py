@@ -39,7 +39,9 @@ async def resolve(station: Station, name: str, family: int = 0) -> bytes:
     try:
         found = await loop.getaddrinfo(name, None, family=wanted, type=socket.SOCK_STREAM)
     except socket.gaierror as error:
-        raise CapasError(f"{name} does not resolve: {error.strerror}") from None
+        servers = ", ".join(text(server) for server in station.host.nameservers)
+        asked = f" (asked {servers})" if servers else ""
+        raise CapasError(f"{name} does not resolve: {error.strerror}{asked}") from None
     packed = [parse(str(entry[4][0])) for entry in found]
     have = {len(own.address) for own in station.interface.addresses}
     usable = [address for address in packed if len(address) in have] or packed

@@ -4,6 +4,7 @@
 import functools
 import json
 import os
+import signal
 import socket
 import sys
 from collections.abc import Callable
@@ -271,7 +272,15 @@ def print_json(value: object) -> None:
 
 
 class StoppedError(Exception):
-    """SIGINT or SIGTERM came before the work was done."""
+    """One of `ending_signals` came before the work was done."""
+
+
+def ending_signals() -> list[signal.Signals]:
+    """Ctrl-C, kill(1), and a terminal that is closed unless we are under nohup(1)."""
+    found = [signal.SIGINT, signal.SIGTERM]
+    if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        found.append(signal.SIGHUP)
+    return found
 
 
 def reports_errors(function: F) -> F:

@@ -4,7 +4,6 @@
 import asyncio
 import importlib.util
 import inspect
-import signal
 import sys
 import time
 import traceback
@@ -21,13 +20,15 @@ from capas.application import dhcp, diagnostics
 from capas.application.serving import Service
 from capas.base.clock import SECOND
 from capas.cli.demo_world import addresses_of
+from capas.cli.main import complain
 from capas.cli.observe import Recorder
-from capas.cli.options import TIME, json_option, print_json, reports_errors
+from capas.cli.options import TIME, ending_signals, json_option, print_json, reports_errors
 from capas.cli.place import Place
 from capas.cli.up import Serve, ServeType, start
 from capas.cli.worldfile import Tap, WorldFile, read
 from capas.errors import CapasError, ConfigurationError, DeviceError
 from capas.host.host import Host
+from capas.real.device import Device
 from capas.sim.units import time_ns
 from capas.sim.world import World
 from capas.sockets.current import context_of
@@ -76,6 +77,8 @@ def command(
             print_json(report)
         else:
             run.tell(report)
+    if run.gone:
+        complain(f"{run.gone} has been deleted")
     return 0 if report["ok"] else 1
 
 
@@ -97,6 +100,8 @@ class WorldRun:
         self.until = until if until is not None else file.until
         self.stack = ExitStack()
         self.recorder = Recorder()
+        self.gone = ""  # the device that was deleted
+        self._working: asyncio.Future[None] | None = None
         self.results: dict[str, str] = {}  # program -> "ended" or what went wrong
         self.reached: dict[str, dict[str, float | None]] = {}
         self.world = World(seed=file.seed if seed is None else seed)
@@ -126,6 +131,15 @@ class WorldRun:
 
         driver = PacedDriver(self.world)
         self.stack.callback(driver.close)
+
+        def vanished(device: Device) -> None:
+            """Somebody deleted a TAP: an end, with what happened until then."""
+            self.gone = device.name
+            if self._working is not None:
+                self._working.cancel()
+            driver.wake()
+
+        driver.ports.on_gone = vanished
         for tap in self.file.taps:
             driver.plug(self.stack.enter_context(_opened(tap)), tap.to)
 
@@ -135,10 +149,10 @@ class WorldRun:
             for host, wanted in self.serves:
                 services.append(await spawn(self.world.hosts[host], start(wanted)))
             await asyncio.gather(*(self._boot(name) for name in self.file.by_dhcp()))
-            work = asyncio.ensure_future(self._work())
+            self._working = work = asyncio.ensure_future(self._work())
             if self.real_time:
                 loop = asyncio.get_running_loop()
-                for number in (signal.SIGINT, signal.SIGTERM):
+                for number in ending_signals():
                     loop.add_signal_handler(number, work.cancel)
                 click.echo(f"{self.file.path} runs in real time; interrupt to end", err=True)
             try:
@@ -215,7 +229,8 @@ class WorldRun:
         self.account = account_of(self.world, self.recorder)
         totals = self.account.tcp()
         answers = [rtt for row in self.reached.values() for rtt in row.values()]
-        ok = all(text == "ended" for text in self.results.values()) and None not in answers
+        ended = all(text == "ended" for text in self.results.values())
+        ok = ended and None not in answers and not self.gone
         return {
             "seed": self.world.seed,
             "ok": ok,

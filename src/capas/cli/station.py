@@ -9,7 +9,6 @@ Nothing of it outlives the ``with``.
 
 import asyncio
 import contextlib
-import signal
 import time
 from collections.abc import Coroutine
 from typing import IO, Any, TypeVar
@@ -21,7 +20,7 @@ from capas.base.clock import SECOND
 from capas.base.config import HostConfig
 from capas.cli.impaired import ImpairedLink
 from capas.cli.main import complain
-from capas.cli.options import DHCP, DeviceOptions, StoppedError
+from capas.cli.options import DHCP, DeviceOptions, StoppedError, ending_signals
 from capas.errors import ConfigurationError, DeviceError
 from capas.host.host import Host
 from capas.link.interface import TENTATIVE, Interface
@@ -122,16 +121,14 @@ class Station:
     # -- running --------------------------------------------------------------------------------
 
     def run(self, main: Coroutine[Any, Any, T]) -> T:
-        """Run ``main`` on this host; SIGINT, SIGTERM and SIGHUP cancel it: `StoppedError`.
+        """Run ``main`` on this host; `ending_signals` cancel it: `StoppedError`.
 
         Deleting its device cancels it, too: `DeviceGoneError`.
         """
         loop = self.loop
         with use_host(self.host):
             self._task = task = loop.create_task(main)
-            signals = [signal.SIGINT, signal.SIGTERM]
-            if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # else it is under nohup
-                signals.append(signal.SIGHUP)
+            signals = ending_signals()
             for number in signals:
                 loop.add_signal_handler(number, task.cancel)
             try:
