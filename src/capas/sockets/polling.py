@@ -292,7 +292,10 @@ class Epoll(Poll):
         """(descriptor, events) of what is ready within ``timeout`` seconds."""
         forever = timeout is None or timeout < 0
         found = self._poll(NEVER if forever or timeout is None else int(timeout * SECOND))
-        found = found if maxevents <= 0 else found[:maxevents]
+        if 0 < maxevents < len(found):
+            found = found[:maxevents]
+            for fd, _ in found:  # the others have their turn next, as in the kernel
+                self._wanted[fd] = self._wanted.pop(fd)
         for fd, _ in found:
             self._registered[fd].told()
         return found

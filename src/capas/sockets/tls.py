@@ -46,7 +46,8 @@ class Engine:
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._leaving: bytes = b""  # encrypted, not taken by the socket yet
-        self._text: int | None = None  # bytes of the record in ``_leaving`` that nobody was told of
+        self._flushing: bool = False  # a thread sends that, and what others add
+        self._text: int | None = None  # bytes of a record whose sending failed: to be given again
         self._head: bytes = b""  # of a record header that came in pieces
         self._left: int = 0  # bytes of the record still to come
         self._end: Any = context._wrap_bio(  # type: ignore[attr-defined]
@@ -88,18 +89,25 @@ class Engine:
         return sock
 
     def _flush(self, deadline: int) -> None:
-        """Send what OpenSSL wrote."""
+        """Send what OpenSSL wrote; a thread that reads does not wait for one that writes."""
         sock = self._socket()
-        self._leaving += self._outgoing.read()
-        while self._leaving:
-            send = partial(sock.description.send, self._leaving, 0, None, [])
-            try:
+        with sock._driver.lock:
+            self._leaving += self._outgoing.read()
+            if self._flushing or not self._leaving:
+                return
+            self._flushing = True
+        try:
+            while self._leaving:
+                send = partial(sock.description.send, self._leaving, 0, None, [])
                 sent = sock._retry(send, WRITE, 0, deadline)
-            except BlockingIOError:
-                raise ssl.SSLWantWriteError(
-                    ssl.SSL_ERROR_WANT_WRITE, "The operation did not complete (write)"
-                ) from None
-            self._leaving = self._leaving[sent:]
+                with sock._driver.lock:
+                    self._leaving = self._leaving[sent:]
+        except BlockingIOError:
+            raise ssl.SSLWantWriteError(
+                ssl.SSL_ERROR_WANT_WRITE, "The operation did not complete (write)"
+            ) from None
+        finally:
+            self._flushing = False
 
     def _fill(self, deadline: int) -> None:
         """Receive a record's header or body: never more, what follows TLS may be plain."""
@@ -160,12 +168,16 @@ class Engine:
         the record made of it is sent on, and not made anew.
         """
         deadline = self._socket()._deadline()
-        if self._text is None:
+        text, self._text = self._text, None
+        if text is None:
             self._flush(deadline)
             view = memoryview(data).cast("B")[:_RECORD]
-            self._text = self._drive(lambda: self._end.write(view), deadline)
-        self._flush(deadline)
-        text, self._text = self._text, None
+            text = self._drive(lambda: self._end.write(view), deadline)
+        try:
+            self._flush(deadline)
+        except OSError:
+            self._text = text
+            raise
         return text
 
     def shutdown(self) -> Socket:

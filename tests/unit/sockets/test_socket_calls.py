@@ -537,6 +537,20 @@ def test_epoll_by_edges(world: World) -> None:
 
 
 @pytest.mark.skipif(not hasattr(select, "epoll"), reason="epoll is Linux's")
+def test_epoll_shows_all_in_turn(world: World) -> None:
+    def program() -> None:
+        one, other = socketpair_of()
+        with one, other, select.epoll() as epoll:
+            for sock in (one, other):
+                epoll.register(sock, select.EPOLLOUT)
+            shown = [epoll.poll(1, 1)[0][0] for _ in range(4)]
+            assert shown == [one.fileno(), other.fileno()] * 2
+
+    with modules.installed():
+        here(world, program)
+
+
+@pytest.mark.skipif(not hasattr(select, "epoll"), reason="epoll is Linux's")
 def test_epoll_forgets_what_is_closed(world: World) -> None:
     def program() -> None:
         one, other = socketpair_of()

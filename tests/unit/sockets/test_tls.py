@@ -7,6 +7,7 @@ import io
 import select
 import socket as std
 import ssl
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -275,3 +276,56 @@ def test_a_server_names_callback_sees_the_socket(world: World) -> None:
     assert world.thread("a", client).result() == "two"
     serving.result()
     assert seen == [(True, "b")]
+
+
+def test_a_thread_reads_while_another_writes(world: World) -> None:
+    data = bytes(range(256)) * 4000  # 1 MB each way: both must wait for room
+
+    def answer(secure: ssl.SSLSocket) -> None:
+        while text := secure.recv(50_000):
+            secure.sendall(text)
+        secure.unwrap().close()
+
+    def client() -> bytes:
+        secure = secured(std.create_connection(("b", 443)))
+        writer = threading.Thread(target=secure.sendall, args=(data,))
+        writer.start()
+        got = b""
+        while len(got) < len(data):
+            got += secure.recv(50_000)
+        writer.join()
+        secure.unwrap().close()
+        return got
+
+    serving = accept_one(world, answer)
+    assert world.thread("a", client).result() == data
+    serving.result()
+
+
+def test_a_write_that_timed_out_is_gone_on_with(world: World) -> None:
+    data = bytes(range(256)) * 2000
+
+    def answer(secure: ssl.SSLSocket) -> bytes:
+        with secure.makefile("rb") as stream:
+            got = stream.read()
+        secure.unwrap().close()
+        return got
+
+    def client() -> int:
+        secure = secured(std.create_connection(("b", 443)))
+        secure.setsockopt(std.SOL_SOCKET, std.SO_SNDBUF, 50_000)
+        secure.settimeout(0.005)  # a record takes 13 ms
+        timeouts = 0
+        left = memoryview(data)
+        while left:
+            try:
+                left = left[secure.send(left) :]
+            except TimeoutError:
+                timeouts += 1
+        secure.settimeout(None)
+        secure.unwrap().close()
+        return timeouts
+
+    serving = accept_one(world, answer)
+    assert world.thread("a", client).result() > 0
+    assert serving.result() == data
