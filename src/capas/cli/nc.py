@@ -22,8 +22,8 @@ from capas.cli.options import (
     reports_errors,
 )
 from capas.cli.station import Station
-from capas.errors import CapasError
-from capas.wire.address import text
+from capas.errors import CapasError, ConfigurationError
+from capas.wire.address import parse, text
 
 _PIECE = 1 << 16
 _UDP_IDLE = 1.0  # s to wait for answers after the end of input
@@ -78,6 +78,8 @@ def command(
         await station.usable()
         address = "" if host is None else text(await resolve(station, host))
         if listen:
+            if address and not station.host.net.is_local(parse(address)):
+                raise ConfigurationError(f"{host} is no address of this host: see --address")
             await (_listen_udp if udp else _listen_tcp)(address, port, totals, timeout)
             return
         await (_talk_udp if udp else _talk_tcp)(address, port, totals, timeout, zero)
