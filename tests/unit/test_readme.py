@@ -26,6 +26,15 @@ def test_the_lossy_world() -> None:
     assert output.startswith("b'hello, world' after 0.")
 
 
+def test_a_host_of_ones_own() -> None:
+    (program,) = re.findall(
+        r"```python\n(.*?)```", (TOP / "docs" / "embedding.md").read_text("utf-8"), re.DOTALL
+    )
+    command = [sys.executable, "-c", program]
+    output = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
+    assert (output.stdout, output.stderr) == ("b'through the tunnel'\n", "")
+
+
 IN_NAMESPACE = """
 ip link set lo up
 "$PYTHON" -c "$PROGRAM" &
