@@ -308,13 +308,12 @@ _config: list[pytest.Config] = []
 @pytest.hookimpl(tryfirst=True)
 def pytest_keyboard_interrupt(excinfo: pytest.ExceptionInfo[BaseException]) -> None:
     """Ctrl-C: remember how to repeat the run it ended, when that was, and who was running."""
-    config = _config[-1] if _config else None
-    item = config.stash[_RUNNING] if config else None
-    if config is None or item is None:
+    item = _config[-1].stash[_RUNNING] if _config else None
+    if item is None:
         return
     found = item.stash[_INTERNET]
     _, command = _repeated(item, found)
-    config.stash[_STOPPED] = [
+    item.config.stash[_STOPPED] = [
         f"interrupted: {item.nodeid}, seed {found.seed}, {found.now:.6f} s of virtual time",
         *getattr(excinfo.value, "__notes__", ()),
         f"replay: {command}",

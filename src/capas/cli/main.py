@@ -48,11 +48,7 @@ def _open_standard_streams() -> None:
 
     That file would be a TAP or a capture, and our messages frames and blocks of it.
     """
-    for name, mode in (
-        ("stdin", "r"),
-        ("stdout", "w"),
-        ("stderr", "w"),
-    ):  # 0, 1, 2: the lowest free
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):  # 0, 1, 2 in turn
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
 

@@ -145,23 +145,23 @@ def command(
         _not_ready(Path(ready_file))
     with Station(options) as station:
         started = time.monotonic()
-        failure = ""
+        gone: DeviceGoneError | None = None
         try:
             station.run(_serve(station, serve, ready_file, console, control))
         except StoppedError:
             pass
         except DeviceGoneError as error:
-            failure = str(error)
+            gone = error
         finally:
             if ready_file is not None:
                 Path(ready_file).unlink(missing_ok=True)
         summary = _summary(station, time.monotonic() - started, serve)
     if as_json:
-        print_json({"ok": not failure, **summary})
+        print_json({"ok": gone is None, **summary})
     else:
         _print_summary(console, summary)
-    if failure:
-        raise DeviceGoneError(failure)
+    if gone is not None:
+        raise gone
     return 0
 
 

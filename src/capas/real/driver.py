@@ -379,7 +379,7 @@ class RealDriver(Driver):
                 self._told = True
 
     def close(self) -> None:
-        """Stop, and give all devices back."""
+        """Stop, and give all devices back; idempotent."""
         with self.lock:  # from here on nobody starts a thread
             if self.closed:
                 return

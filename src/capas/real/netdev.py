@@ -13,6 +13,7 @@ import struct
 from typing import Final, final
 
 from capas.errors import DeviceError
+from capas.internet.pmtu import MIN_MTU6
 from capas.link.link import ETHERNET_MTU
 from capas.wire.address import text
 
@@ -28,8 +29,6 @@ SIOCGIFMTU: Final = 0x8921
 SIOCSIFMTU: Final = 0x8922
 SIOCSIFTXQLEN: Final = 0x8943
 IFF_UP: Final = 0x0001
-
-IPV6_MTU: Final = 1280  # bytes, RFC 8200 §5
 
 # linux/netlink.h, linux/rtnetlink.h, linux/if_addr.h
 NLM_F_REQUEST: Final = 0x001
@@ -148,8 +147,8 @@ def _why_not(name: str, address: str, error: OSError) -> str:
             f" {address} dev {name}`, then leave --kernel-address out"
         )
     told = f"{name} does not take the kernel address {address} ({error.strerror})"
-    if ":" in address and get_mtu(name) < IPV6_MTU:
-        return f"{told}: IPv6 needs an MTU of {IPV6_MTU} bytes or more"
+    if ":" in address and get_mtu(name) < MIN_MTU6:
+        return f"{told}: IPv6 needs an MTU of {MIN_MTU6} bytes or more"
     if ":" in address and error.errno == errno.EACCES:
         return f"{told}: IPv6 is off: `sudo sysctl net.ipv6.conf.all.disable_ipv6=0`"
     return f"{told}: is it one that a host may have?"

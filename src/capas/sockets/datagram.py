@@ -173,16 +173,19 @@ class DatagramDescription(Description):
             self._describe(result.ancillary, datagram)
         return result
 
+    def _came(self, datagram: Datagram) -> int:
+        """When it came, ns since 1970."""
+        return int(self.driver.wall() * SECOND) - (self.now() - datagram.time)
+
     def _describe(self, ancillary: Ancillary, datagram: Datagram) -> None:
         get = self.settings.get
         destination = datagram.destination
-        came = int(self.driver.wall() * SECOND) - (self.now() - datagram.time)  # ns since 1970
         if get("timestamp_ns"):
-            nanos = _TIME.pack(*divmod(came, SECOND))
+            nanos = _TIME.pack(*divmod(self._came(datagram), SECOND))
             ancillary.append((options.SOL_SOCKET, _TIMESTAMP_NS, nanos))
         elif get("timestamp"):
-            micros = _TIME.pack(came // SECOND, came % SECOND // US)
-            ancillary.append((options.SOL_SOCKET, _TIMESTAMP, micros))
+            seconds, rest = divmod(self._came(datagram), SECOND)
+            ancillary.append((options.SOL_SOCKET, _TIMESTAMP, _TIME.pack(seconds, rest // US)))
         if len(destination) == 4:
             if get("packet_info"):
                 info = _PKTINFO4.pack(datagram.interface, destination, destination)

@@ -150,14 +150,16 @@ def secured(sock: std.socket, context: ssl.SSLContext | None = None, **settings:
     return (context or trusting()).wrap_socket(sock, server_hostname="b", **settings)
 
 
+def hear(secure: ssl.SSLSocket) -> bytes:
+    """All that comes, to the end."""
+    with secure.makefile("rb") as stream:
+        got = stream.read()
+    secure.unwrap().close()
+    return got
+
+
 def test_a_write_that_must_wait_is_sent_once(world: World) -> None:
     data = bytes(range(256)) * 2000  # 512 KB: more than the buffers hold
-
-    def answer(secure: ssl.SSLSocket) -> bytes:
-        with secure.makefile("rb") as stream:
-            got = stream.read()
-        secure.unwrap().close()
-        return got
 
     def client() -> int:
         waits = 0
@@ -174,7 +176,7 @@ def test_a_write_that_must_wait_is_sent_once(world: World) -> None:
         secure.unwrap().close()
         return waits
 
-    serving = accept_one(world, answer)
+    serving = accept_one(world, hear)
     assert world.thread("a", client).result() > 0
     assert serving.result() == data
 
@@ -305,12 +307,6 @@ def test_a_thread_reads_while_another_writes(world: World) -> None:
 def test_a_write_that_timed_out_is_gone_on_with(world: World) -> None:
     data = bytes(range(256)) * 2000
 
-    def answer(secure: ssl.SSLSocket) -> bytes:
-        with secure.makefile("rb") as stream:
-            got = stream.read()
-        secure.unwrap().close()
-        return got
-
     def client() -> int:
         secure = secured(std.create_connection(("b", 443)))
         secure.setsockopt(std.SOL_SOCKET, std.SO_SNDBUF, 50_000)
@@ -326,6 +322,6 @@ def test_a_write_that_timed_out_is_gone_on_with(world: World) -> None:
         secure.unwrap().close()
         return timeouts
 
-    serving = accept_one(world, answer)
+    serving = accept_one(world, hear)
     assert world.thread("a", client).result() > 0
     assert serving.result() == data
