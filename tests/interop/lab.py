@@ -18,6 +18,8 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 CLONE_NEWNET = 0x40000000
+#: With the namespace's own interfaces in /sys, as `ip netns exec` has them.
+BEGIN = "mount -t sysfs sysfs /sys; ip link set lo up && echo up && exec cat"
 TOOLS = ("unshare", "nsenter", "ip")
 
 KERNEL4, CAPAS4 = "10.99.0.1", "10.99.0.2"
@@ -44,7 +46,7 @@ class Lab:
 
     def __init__(self) -> None:
         self.holder = subprocess.Popen(
-            ["unshare", "-n", "sh", "-c", "ip link set lo up && echo up && exec cat"],
+            ["unshare", "-n", "-m", "sh", "-c", BEGIN],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
@@ -53,7 +55,8 @@ class Lab:
         self.running: list[subprocess.Popen[Any]] = []
 
     def command(self, *words: str) -> list[str]:
-        return ["nsenter", "-t", str(self.holder.pid), "-n", "--", *words]
+        here = f"--wd={os.getcwd()}"  # else the root of those mounts
+        return ["nsenter", "-t", str(self.holder.pid), "-n", "-m", here, "--", *words]
 
     def run(
         self, *words: str, check: bool = True, timeout: float = 200, **more: Any

@@ -4,8 +4,10 @@
 import select
 import socket
 import struct
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +16,7 @@ from capas.base.frame import CSUM_NONE, CSUM_PARTIAL, GSO_UDP_L4, Frame
 from capas.errors import DeviceError
 from capas.link.link import Medium
 from capas.real import devices, netdev
+from capas.real.ports import cores
 from capas.wire.address import parse
 
 from .lab import CAPAS4, KERNEL4, Lab
@@ -169,3 +172,16 @@ def test_a_multi_queue_device_is_attached_too(lab: Lab) -> None:
     device = lab.inside(lambda: devices.open_tap("t1"))
     assert device.header == 10
     device.close()
+
+
+@pytest.mark.skipif(cores() == 1, reason="a second core is missing: the kernel gets no thread")
+def test_a_thread_of_the_kernels_takes_our_frames_and_keeps_us_waiting(lab: Lab) -> None:
+    if lab.run("test", "-e", "/sys/class/net/lo/threaded", check=False).returncode:
+        pytest.skip("threaded NAPI is missing (Linux 5.12), or /sys of a namespace")
+    done = lab.run(sys.executable, str(Path(__file__).with_name("threaded.py")))
+    assert done.stdout.splitlines() == [
+        "threaded 1",
+        "refused True",
+        "writable True",
+        "whole True",
+    ]

@@ -78,15 +78,15 @@ def test_rubbish_does_no_harm(lab: Lab, tmp_path: Path, seed: int) -> None:
 OWNER = """
 import os, sys
 from capas.errors import DeviceError
-from capas.real import devices, netdev
-devices.CLONE_DEVICE = sys.argv[1]
+from capas.real import attach, devices, netdev
+attach.CLONE_DEVICE = sys.argv[1]
 os.setgroups([])
 os.setuid(65534)
 device = devices.open_tap("t1")
 print(device.caps.mtu, device.caps.csum, len(device.caps.gso_types), netdev.is_up("t1"))
 device.close()
 for name, path in (("t2", sys.argv[1]), ("t1", sys.argv[2])):
-    devices.CLONE_DEVICE = path
+    attach.CLONE_DEVICE = path
     try:
         devices.open_tap(name)
     except DeviceError as error:

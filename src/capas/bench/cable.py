@@ -33,7 +33,7 @@ def _open(name: str) -> int:
     import fcntl
     import struct
 
-    from capas.real.devices import IFF_NO_PI, IFF_TUN, TUNSETIFF
+    from capas.real.attach import IFF_NO_PI, IFF_TUN, TUNSETIFF
 
     fd = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
     fcntl.ioctl(fd, TUNSETIFF, struct.pack("16sH22x", name.encode(), IFF_TUN | IFF_NO_PI))

@@ -41,7 +41,7 @@ def unshare_network() -> None:
     import ctypes
 
     libc = ctypes.CDLL(None, use_errno=True)
-    flags, uid, gid = 0x40000000, os.getuid(), os.getgid()  # CLONE_NEWNET
+    flags, uid, gid = 0x40020000, os.getuid(), os.getgid()  # CLONE_NEWNET, CLONE_NEWNS
     if uid != 0:
         flags |= 0x10000000  # CLONE_NEWUSER
     if libc.unshare(flags) != 0:
@@ -54,6 +54,9 @@ def unshare_network() -> None:
         ):
             with open(f"/proc/self/{name}", "w") as file:
                 file.write(text)
+    # Its own interfaces in /sys, as `ip netns exec` shows them; other mounts stay as they are.
+    libc.mount(None, b"/", None, 0x44000, None)  # MS_REC, MS_PRIVATE
+    libc.mount(b"sysfs", b"/sys", b"sysfs", 0, None)
 
 
 def ip(*words: str) -> None:

@@ -28,37 +28,12 @@ from capas.base.frame import (
     GSO_UDP_L4,
     Frame,
 )
-from capas.errors import DeviceError
 from capas.link.link import GSO_MAX_BYTES, LinkCaps, Medium
 from capas.link.offload import part, super_frames, wire_segments
+from capas.real.attach import IFF_TAP, IFF_TUN, TUN_F_USO4, attach
 from capas.real.device import Device, Landing
 from capas.real.gather import READ_MAX, Facts, Gatherer
 from capas.real.netdev import get_mtu, set_mtu, try_queue_length, try_up
-
-try:
-    import fcntl
-except ImportError:  # not a Unix: the module imports, opening a device explains
-    fcntl = None  # type: ignore[assignment]
-
-CLONE_DEVICE: str = "/dev/net/tun"  # not Final: compiled, tests could not put another here
-
-# linux/if_tun.h; the numbers are _IOW('T', n, int), the same on all architectures but mips, ppc
-# and sparc, where capas has never run
-TUNSETIFF: Final = 0x400454CA
-TUNSETOFFLOAD: Final = 0x400454D0
-TUNGETFEATURES: Final = 0x800454CF
-TUNSETVNETHDRSZ: Final = 0x400454D8
-IFF_TUN: Final = 0x0001
-IFF_TAP: Final = 0x0002
-IFF_MULTI_QUEUE: Final = 0x0100
-IFF_NO_PI: Final = 0x1000
-IFF_VNET_HDR: Final = 0x4000
-TUN_F_CSUM: Final = 0x01
-TUN_F_TSO4: Final = 0x02
-TUN_F_TSO6: Final = 0x04
-TUN_F_TSO_ECN: Final = 0x08
-TUN_F_USO4: Final = 0x20
-TUN_F_USO6: Final = 0x40
 
 #: Bytes TCP sends at once: a whole send buffer (tcp_wmem[2]) under one decision.
 _TRAIN: Final = (4 << 20) + GSO_MAX_BYTES
@@ -67,15 +42,6 @@ _TRAIN: Final = (4 << 20) + GSO_MAX_BYTES
 _QUEUE: Final = 4500
 VNET_NEEDS_CSUM: Final = 1  # VIRTIO_NET_HDR_F_NEEDS_CSUM
 VNET_DATA_VALID: Final = 2  # VIRTIO_NET_HDR_F_DATA_VALID
-NAME_MAX: Final = 15  # IFNAMSIZ - 1
-
-#: What we ask for, richest first; a kernel takes a whole set or refuses it.
-_OFFLOADS: Final = (
-    TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN | TUN_F_USO4 | TUN_F_USO6,
-    TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN,
-    TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6,
-    TUN_F_CSUM,
-)
 
 #: flags, gso_type, hdr_len, gso_size, csum_start, csum_offset: native byte order unless
 #: TUNSETVNETLE/BE say otherwise.
@@ -258,20 +224,11 @@ def open_tun(
 
 
 def _open(name: str, kind: int, offload: bool, header: int, mtu: int, up: bool) -> TunTap:
-    word = "tap" if kind == IFF_TAP else "tun"
-    if not hasattr(os, "readv") or fcntl is None:
-        raise DeviceError("TAP and TUN devices need Linux; worlds in virtual time work anywhere")
-    check_name(name)
     if header not in (10, 12):
         raise ValueError("the virtio header has 10 or 12 bytes")
-    fd = _open_clone_device()
+    fd, header, offloads = attach(name, kind, header if offload else 0)
+    vnet = header > 0
     try:
-        vnet = offload and bool(_features(fd) & IFF_VNET_HDR)
-        vnet = _set_interface(fd, name, kind, vnet, word)
-        offloads = 0
-        if vnet:
-            header = _set_header(fd, header)
-            offloads = _set_offload(fd)
         if mtu:
             set_mtu(name, mtu)
         elif not mtu:
@@ -293,99 +250,4 @@ def _open(name: str, kind: int, offload: bool, header: int, mtu: int, up: bool) 
             gso = (*gso, GSO_UDP_L4)
     train = _TRAIN if vnet else GSO_MAX_BYTES - 100  # without super-frames: all its headers fit too
     caps = LinkCaps(mtu, medium, vnet, gso, train=train)
-    return TunTap(fd, name, caps, header if vnet else 0, offloads)
-
-
-def check_name(name: str) -> None:
-    """Raise DeviceError if the kernel cannot have an interface of this name."""
-    if not name or len(name.encode()) > NAME_MAX:
-        raise DeviceError(f"{name!r}: a device name has 1 to {NAME_MAX} characters")
-    if name in (".", "..") or any(c in "/:%" or c.isspace() for c in name):
-        raise DeviceError(f"{name!r}: a device name has no spaces, slashes, colons or %")
-
-
-def _open_clone_device() -> int:
-    try:
-        return os.open(CLONE_DEVICE, os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        raise DeviceError(
-            f"{CLONE_DEVICE} is missing: load the driver with `sudo modprobe tun`, or in a"
-            " container pass `--device /dev/net/tun`"
-        ) from None
-    except PermissionError:
-        raise DeviceError(
-            f"no permission to open {CLONE_DEVICE}: run as root, or let the administrator"
-            f" `chmod 0666 {CLONE_DEVICE}` (creating devices still needs CAP_NET_ADMIN)"
-        ) from None
-    except OSError as error:
-        raise DeviceError(
-            f"{CLONE_DEVICE} cannot be opened ({error.strerror}): is the tun driver loaded?"
-            " Try `sudo modprobe tun`"
-        ) from None
-
-
-def _features(fd: int) -> int:
-    try:
-        return int(struct.unpack("I", fcntl.ioctl(fd, TUNGETFEATURES, bytes(4)))[0])
-    except OSError:
-        return 0
-
-
-def _set_interface(fd: int, name: str, kind: int, vnet: bool, word: str) -> bool:
-    """TUNSETIFF, with less and less asked for; returns whether virtio headers are on."""
-    attempts = [kind | IFF_NO_PI]
-    if vnet:
-        attempts.insert(0, kind | IFF_NO_PI | IFF_VNET_HDR)
-    attempts += [flags | IFF_MULTI_QUEUE for flags in attempts]
-    last = OSError(errno.EINVAL, os.strerror(errno.EINVAL))
-    for flags in attempts:
-        try:
-            fcntl.ioctl(fd, TUNSETIFF, struct.pack("16sH22x", name.encode(), flags))
-            return bool(flags & IFF_VNET_HDR)
-        except OSError as error:
-            last = error
-            if error.errno != errno.EINVAL:
-                break
-    raise _explain(last, name, word) from None
-
-
-def _explain(error: OSError, name: str, word: str) -> DeviceError:
-    """What a failed TUNSETIFF means and what to do about it."""
-    make = f"`sudo ip tuntap add dev {name} mode {word} user $USER`"
-    if error.errno == errno.EPERM:
-        return DeviceError(
-            f"no permission for {word} device {name}: let the administrator make it for you with"
-            f" {make}, then `sudo ip link set {name} up`; or run with CAP_NET_ADMIN"
-        )
-    if error.errno == errno.EBUSY:
-        return DeviceError(
-            f"{word} device {name} is in use by another program: stop that one or choose another"
-            " name"
-        )
-    if error.errno == errno.EINVAL:
-        other = "tun" if word == "tap" else "tap"
-        return DeviceError(
-            f"{name} exists and is not a {word} device: choose another name, or --{other} {name}"
-            " if it is one"
-        )
-    return DeviceError(f"{word} device {name} cannot be attached: {error.strerror}")
-
-
-def _set_header(fd: int, header: int) -> int:
-    """Ask for the header size; the kernel's default of 10 if it has no choice to offer."""
-    try:
-        fcntl.ioctl(fd, TUNSETVNETHDRSZ, struct.pack("i", header))
-    except OSError:
-        return 10
-    return header
-
-
-def _set_offload(fd: int) -> int:
-    """Tell the kernel what we take; returns what it agreed to."""
-    for flags in _OFFLOADS:
-        try:
-            fcntl.ioctl(fd, TUNSETOFFLOAD, flags)
-            return flags
-        except OSError:
-            continue
-    return 0
+    return TunTap(fd, name, caps, header, offloads)

@@ -23,7 +23,7 @@ _POLL: Final = 0.002  # s, between looks at a loop's selector that has no descri
 _LIVELY: Final = 100_000  # ns; what came within it may have its answer come as soon
 
 
-def _cores() -> int:
+def cores() -> int:
     """How many processors this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
@@ -59,7 +59,7 @@ class Ports:
         self._events: list[tuple[int, int]] = []
         self._lively: bool = False  # the last sleep was short
         #: Who answers runs beside us: on the same core it would wait while we look.
-        self._beside: bool = _cores() > 1
+        self._beside: bool = cores() > 1
         self._loop: selectors.BaseSelector | None = None
         self._loop_fd: int = -1
         self._wake_in, self._wake_out = socket.socketpair()

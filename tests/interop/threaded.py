@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run inside a laboratory whose /sys is its own: a device that a thread of the kernel's receives.
+
+``python threaded.py``  prints whether the thread is there, then floods a device whose frames may
+hold little memory, then sends 16 MiB through it; each line is what a test looks for.
+"""
+
+import fcntl
+import hashlib
+import select
+import socket
+import struct
+import subprocess
+import threading
+
+from capas.base.checksum import checksum
+from capas.base.frame import Frame
+from capas.real.attach import TUNSETSNDBUF
+from capas.real.devices import TunTap, open_tun
+from capas.real.driver import RealDriver
+from capas.sockets.current import use_host
+from capas.sockets.socket import Socket
+
+NEAR, FAR = "10.99.0.1", "10.99.0.2"
+LITTLE = 100_000  # bytes: a super-frame and a half
+DATA = bytes(range(251)) * ((16 << 20) // 251)
+
+
+def flood(device: TunTap) -> None:
+    """Datagrams to a closed port until one is refused; then until one is taken again."""
+    src, dst = socket.inet_aton(FAR), socket.inet_aton(NEAR)
+    ip = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 60_000, 0, 0, 64, 253, 0, src, dst)
+    data = ip[:10] + checksum(ip).to_bytes(2, "big") + ip[12:] + bytes(60_000 - 20)
+    refused = sum(not device.transmit(Frame(data, 0)) for _ in range(20_000))
+    print("refused", refused > 0 and device.busy, flush=True)
+    writable = select.select([], [device], [], 60)[1]
+    print("writable", bool(writable) and device.transmit(Frame(data, 0)), flush=True)
+
+
+def receive(listener: socket.socket, digests: list[str]) -> None:
+    digest = hashlib.sha256()
+    with listener.accept()[0] as sock:
+        while data := sock.recv(1 << 20):
+            digest.update(data)
+    digests.append(digest.hexdigest())
+
+
+def main() -> None:
+    device = open_tun("t0")
+    with open("/sys/class/net/t0/threaded") as file:
+        print("threaded", file.read().strip(), flush=True)
+    fcntl.ioctl(device.fileno(), TUNSETSNDBUF, struct.pack("i", LITTLE))
+    subprocess.run(["ip", "address", "add", f"{NEAR}/24", "dev", "t0"], check=True)
+    flood(device)
+    with RealDriver() as driver, socket.create_server((NEAR, 0)) as listener:
+        driver.attach(driver.host("capas"), device, addresses=[f"{FAR}/24"])
+        digests: list[str] = []
+        receiver = threading.Thread(target=receive, args=(listener, digests))
+        receiver.start()
+        with use_host(driver.hosts[0]), Socket() as sock:
+            sock.connect(listener.getsockname())
+            sock.sendall(DATA)
+        receiver.join(60)
+        print("whole", digests == [hashlib.sha256(DATA).hexdigest()], flush=True)
+
+
+if __name__ == "__main__":
+    main()
