@@ -24,7 +24,7 @@ from capas.base.frame import (
 from capas.errors import DeviceError
 from capas.link.link import ALL_GSO, LinkCaps, Medium
 from capas.link.offload import cut, split
-from capas.real import devices
+from capas.real import attach
 from capas.real.devices import TunTap
 
 VNET = struct.Struct("=BBHHHH")
@@ -152,12 +152,12 @@ def test_close_is_idempotent(wire: Wire) -> None:
 )
 def test_names_the_kernel_cannot_have(name: str) -> None:
     with pytest.raises(DeviceError):
-        devices.check_name(name)
+        attach.check_name(name)
 
 
 def test_names_it_can_have() -> None:
     for name in ("tap0", "x" * 15, "a-b.c_d"):
-        devices.check_name(name)
+        attach.check_name(name)
 
 
 NO_LINUX = """
