@@ -9,6 +9,7 @@ standard input starts one, and its number is the answer.  It is no part of the s
 measures: TUN devices, a heap and a random number, nothing of capas's links.
 """
 
+import contextlib
 import os
 import random
 import select
@@ -72,7 +73,8 @@ class _Cable:
             now = clock()
             while flying and flying[0][0] <= now:
                 _, _, fd, packet = heappop(flying)
-                os.write(fd, packet)
+                with contextlib.suppress(OSError):  # the other end is not up: lost
+                    os.write(fd, packet)
 
     def _take(self, fd: int) -> None:
         other, read, lost = self._ends[fd], os.read, self._fates[fd].random

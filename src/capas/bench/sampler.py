@@ -82,9 +82,10 @@ class Sampler:
 
     def begin(self) -> None:
         """Forget, and start."""
-        signal.setitimer(signal.ITIMER_REAL, _PERIOD, _PERIOD)
         self._samples.clear()
         self._start = self._now()
+        self._last = time.thread_time_ns()
+        signal.setitimer(signal.ITIMER_REAL, _PERIOD, _PERIOD)
 
     def end(self) -> str:
         """Stop; what was seen, as JSON."""

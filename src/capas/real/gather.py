@@ -6,6 +6,9 @@ behind what came before.  If `Train` says that the frame continues what is there
 be done; else it is copied out, and comes next.  How long headers are is guessed: as long as those
 of the flow seen last.  A wrong guess costs a copy.
 
+Where a program has a large buffer of its own (`Landing`), the payload is read right into it; a
+small one would cut trains short, which costs more than the copy.
+
 The payload of a train that fills a good part of its buffer is handed up as a view, and copied once
 on its way, into what the program reads into; that of a shorter train is copied, so that little data
 cannot pin much memory.
@@ -77,7 +80,7 @@ class Gatherer:
         if self._held is not None:
             size, room = self._held
             self._held = None
-        elif landing is not None and len(landing.room) > 2 * READ_MAX:
+        elif landing is not None and len(landing.room) >= _BUFFER:
             placed, room = True, landing.room
             size = os.readv(fd, (head, room))
         else:

@@ -49,6 +49,20 @@ class Placed(asyncio.BufferedProtocol, Copied):
         self.room[:] = b"x" * len(self.room)
 
 
+class Little(Placed):
+    """Its memory holds a part of a train.  ``waiting``: bytes there were at most besides."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport
+        self.room = bytearray(1 << 17)
+        self.waiting = 0
+
+    def buffer_updated(self, nbytes: int) -> None:
+        super().buffer_updated(nbytes)
+        connection = self.transport._connection  # type: ignore[attr-defined]
+        self.waiting = max(self.waiting, connection.rx.buffered)
+
+
 class Send(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -69,10 +83,8 @@ def driver() -> Iterator[RealDriver]:
         yield driver
 
 
-@pytest.mark.parametrize("kind", [Copied, Placed])
-@pytest.mark.parametrize("remote", ["192.0.2.2", "2001:db8::2"])
-def test_the_same_bytes_arrive(driver: RealDriver, kind: type[Copied], remote: str) -> None:
-    """Also by two connections at once, whose frames come between each other's."""
+def deliver(driver: RealDriver, kind: type[Copied], remote: str, connections: int) -> list[Copied]:
+    """`DATA` by each of so many connections at once; who got it."""
     a, b = (context_of(host) for host in driver.hosts)
     served: list[Copied] = []
 
@@ -83,9 +95,9 @@ def test_the_same_bytes_arrive(driver: RealDriver, kind: type[Copied], remote: s
     async def main() -> None:
         loop = asyncio.get_running_loop()
         server = await loop.create_task(loop.create_server(serve, remote, PORT), context=b)
-        for _ in range(2):
+        for _ in range(connections):
             await loop.create_task(loop.create_connection(Send, remote, PORT), context=a)
-        while len(served) < 2:
+        while len(served) < connections:
             await asyncio.sleep(0)
         for one in served:
             assert await one.done is None
@@ -98,4 +110,18 @@ def test_the_same_bytes_arrive(driver: RealDriver, kind: type[Copied], remote: s
         loop.close()
     for one in served:
         assert one.got == DATA
+    return served
+
+
+@pytest.mark.parametrize("kind", [Copied, Placed, Little])
+@pytest.mark.parametrize("remote", ["192.0.2.2", "2001:db8::2"])
+def test_the_same_bytes_arrive(driver: RealDriver, kind: type[Copied], remote: str) -> None:
+    """Also by two connections at once, whose frames come between each other's."""
+    served = deliver(driver, kind, remote, 2)
     assert max(one.largest for one in served) > 1 << 16
+
+
+def test_what_is_there_is_read_before_more_is_fetched(driver: RealDriver) -> None:
+    """Else a program that reads little at once would have a window of data pile up before it."""
+    (one,) = deliver(driver, Little, "192.0.2.2", 1)
+    assert isinstance(one, Little) and one.waiting < 3 << 20
