@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Run inside a laboratory whose /sys is its own: a device that a thread of the kernel's receives.
+"""Run inside a laboratory whose /sys is its own: a thread of the kernel's takes our frames.
 
-``python threaded.py``  prints whether the thread is there, then floods a device whose frames may
-hold little memory, then sends 16 MiB through it; each line is what a test looks for.
+``python threaded.py``  has the thread begin, floods a device whose frames may hold little memory,
+sends 16 MiB through it, and has the thread end; each line is what a test looks for.
 """
 
 import fcntl
@@ -12,8 +12,10 @@ import socket
 import struct
 import subprocess
 import threading
+import time
 
 from capas.base.checksum import checksum
+from capas.base.clock import SECOND
 from capas.base.frame import Frame
 from capas.real.attach import TUNSETSNDBUF
 from capas.real.devices import TunTap, open_tun
@@ -24,6 +26,11 @@ from capas.sockets.socket import Socket
 NEAR, FAR = "10.99.0.1", "10.99.0.2"
 LITTLE = 100_000  # bytes: a super-frame and a half
 DATA = bytes(range(251)) * ((16 << 20) // 251)
+
+
+def threaded() -> None:
+    with open("/sys/class/net/t0/threaded") as file:
+        print("threaded", file.read().strip(), flush=True)
 
 
 def flood(device: TunTap) -> None:
@@ -47,8 +54,11 @@ def receive(listener: socket.socket, digests: list[str]) -> None:
 
 def main() -> None:
     device = open_tun("t0")
-    with open("/sys/class/net/t0/threaded") as file:
-        print("threaded", file.read().strip(), flush=True)
+    assert device.thread is not None
+    begun = time.monotonic_ns()
+    for came, later in ((0, 0), (1 << 40, SECOND)):
+        device.thread.came(came, begun + later)
+        threaded()
     fcntl.ioctl(device.fileno(), TUNSETSNDBUF, struct.pack("i", LITTLE))
     subprocess.run(["ip", "address", "add", f"{NEAR}/24", "dev", "t0"], check=True)
     flood(device)
@@ -62,6 +72,8 @@ def main() -> None:
             sock.sendall(DATA)
         receiver.join(60)
         print("whole", digests == [hashlib.sha256(DATA).hexdigest()], flush=True)
+        device.thread.came(0, time.monotonic_ns() + 10 * SECOND)
+        threaded()
 
 
 if __name__ == "__main__":

@@ -3,10 +3,8 @@
 
 A kernel takes a whole set of flags or refuses it, so each is asked for richest first.
 
-With virtio headers and a second core the device is asked to take our frames by a thread of the
-kernel's (``IFF_NAPI``, ``/sys/class/net/NAME/threaded``).  Else the kernel's TCP does its work for
-the other end inside our ``write``: an acknowledgement of ours would pay for the sender's next
-super-frames.  Bulk data from the kernel gains a quarter by it (docs/performance.md).
+With virtio headers and a second core it is also asked to let a thread of its own take what we write
+when we say so (``IFF_NAPI``; `capas.real.kthread` says when).
 """
 
 import contextlib
@@ -16,7 +14,7 @@ import struct
 from typing import Final
 
 from capas.errors import DeviceError
-from capas.real.netdev import try_threads
+from capas.real.kthread import open_switch
 from capas.real.ports import cores
 
 try:
@@ -59,13 +57,13 @@ _OFFLOADS: Final = (
 )
 
 
-def attach(name: str, kind: int, header: int) -> tuple[int, int, int]:
+def attach(name: str, kind: int, header: int) -> tuple[int, int, int, int]:
     """A descriptor of device ``name``, which is created if absent and allowed.
 
     ``kind``    IFF_TAP or IFF_TUN
     ``header``  bytes of virtio_net_hdr to ask for, 0 for plain frames
-    Returns the descriptor, the bytes of virtio_net_hdr there are, and the TUN_F_* agreed to;
-    raises DeviceError, which says what to do.
+    Returns the descriptor, the bytes of virtio_net_hdr there are, the TUN_F_* agreed to, and the
+    descriptor of `KernelThread`'s switch or -1; raises DeviceError, which says what to do.
     """
     if not hasattr(os, "readv") or fcntl is None:
         raise DeviceError("TAP and TUN devices need Linux; worlds in virtual time work anywhere")
@@ -73,10 +71,11 @@ def attach(name: str, kind: int, header: int) -> tuple[int, int, int]:
     if header and cores() > 1:
         with contextlib.suppress(DeviceError):
             found = _attach(name, kind | IFF_NAPI, header)
-            if try_threads(name):
-                return found
+            switch = open_switch(name)
+            if switch >= 0:
+                return *found, switch
             os.close(found[0])  # NAPI without a thread of its own only costs
-    return _attach(name, kind, header)
+    return *_attach(name, kind, header), -1
 
 
 def _attach(name: str, kind: int, header: int) -> tuple[int, int, int]:

@@ -33,6 +33,7 @@ from capas.link.offload import part, super_frames, wire_segments
 from capas.real.attach import IFF_TAP, IFF_TUN, TUN_F_USO4, attach
 from capas.real.device import Device, Landing
 from capas.real.gather import READ_MAX, Facts, Gatherer
+from capas.real.kthread import KernelThread
 from capas.real.netdev import get_mtu, set_mtu, try_queue_length, try_up
 
 #: Bytes TCP sends at once: a whole send buffer (tcp_wmem[2]) under one decision.
@@ -54,14 +55,24 @@ class TunTap(Device):
 
     ``header``    bytes of virtio_net_hdr before each frame: 0, 10 or 12
     ``offloads``  TUN_F_* the kernel agreed to
+    ``thread``    the kernel's that may take our frames, None: there is none
     """
 
-    def __init__(self, fd: int, name: str, caps: LinkCaps, header: int, offloads: int) -> None:
+    def __init__(
+        self,
+        fd: int,
+        name: str,
+        caps: LinkCaps,
+        header: int,
+        offloads: int,
+        thread: KernelThread | None = None,
+    ) -> None:
         super().__init__(name)
         self.caps = caps
         self.sink = None
         self.header: int = header
         self.offloads: int = offloads
+        self.thread: KernelThread | None = thread
         self._fd: int = fd
         self._into = bytearray(header + READ_MAX)
         self._view = memoryview(self._into)
@@ -96,12 +107,16 @@ class TunTap(Device):
     def read_train(self, now: int, landing: Landing | None = None) -> Frame | None:
         """As `read`, but what arrived back to back of one flow comes as one frame."""
         try:
-            return self._gatherer.read(self._fd, now, landing)
+            frame = self._gatherer.read(self._fd, now, landing)
         except (BlockingIOError, InterruptedError):
             return None
         except OSError as error:
             self._lost(error)
             return None
+        thread = self.thread
+        if thread is not None and frame is not None and (frame.body or thread.running):
+            thread.came(len(frame), now)
+        return frame
 
     def ahead(self) -> bool:
         """Whether a frame was read that belongs behind a train."""
@@ -201,6 +216,8 @@ class TunTap(Device):
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+        if self.thread is not None:
+            self.thread.close()
 
 
 def open_tap(
@@ -226,7 +243,7 @@ def open_tun(
 def _open(name: str, kind: int, offload: bool, header: int, mtu: int, up: bool) -> TunTap:
     if header not in (10, 12):
         raise ValueError("the virtio header has 10 or 12 bytes")
-    fd, header, offloads = attach(name, kind, header if offload else 0)
+    fd, header, offloads, switch = attach(name, kind, header if offload else 0)
     vnet = header > 0
     try:
         if mtu:
@@ -239,6 +256,8 @@ def _open(name: str, kind: int, offload: bool, header: int, mtu: int, up: bool) 
             try_up(name)
     except BaseException:
         os.close(fd)
+        if switch >= 0:
+            os.close(switch)
         raise
     medium = Medium.ETHERNET if kind == IFF_TAP else Medium.IP
     gso: tuple[int, ...] = ()
@@ -250,4 +269,5 @@ def _open(name: str, kind: int, offload: bool, header: int, mtu: int, up: bool) 
             gso = (*gso, GSO_UDP_L4)
     train = _TRAIN if vnet else GSO_MAX_BYTES - 100  # without super-frames: all its headers fit too
     caps = LinkCaps(mtu, medium, vnet, gso, train=train)
-    return TunTap(fd, name, caps, header, offloads)
+    thread = KernelThread(switch) if switch >= 0 else None
+    return TunTap(fd, name, caps, header, offloads, thread)

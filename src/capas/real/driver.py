@@ -169,20 +169,17 @@ class RealDriver(Driver):
 
     def pull(self, host: Host, connection: TcpConnection, room: memoryview | None) -> bool:
         """As `Driver.pull`, in the loop that pumps: one train, read to where it shall be."""
-        route = connection.path.route
-        if route is None or not self._in_loop():
+        path, rx = connection.path, connection.rx
+        link = path.route.interface.link if path.route is not None else None
+        if not isinstance(link, Device) or not self._in_loop():
             return False
-        link = route.interface.link
-        if not isinstance(link, Device):
-            return False
-        rx = connection.rx
         if rx.buffered:
             return True  # a train is longer than what the program reads: the rest of it first
         now = self.clock.now()
         host.flush(now)
         landing = None
         if room is not None and rx.ooo is None:
-            landing = Landing(connection.path.key, rx.rcv_nxt & M32, room)
+            landing = Landing(path.key, rx.rcv_nxt & M32, room)
         return self.ports.pull(link, landing, now)
 
     def wait(self, endpoint: Endpoint, mask: int, deadline: int) -> int:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The kernel's own side of a TAP or TUN: MTU, up or down, threads, addresses (netdevice(7), sysfs).
+"""The kernel's own side of a TAP or TUN: MTU, up or down, addresses (netdevice(7)).
 
 These are what ``ip link`` and ``ip addr`` do, for interfaces of the current network namespace.
 Reading needs no rights; changing needs CAP_NET_ADMIN.
@@ -114,20 +114,6 @@ def try_queue_length(name: str, frames: int) -> None:
     """Let so many frames wait for whoever reads the device, if we may change it."""
     with contextlib.suppress(OSError), _ControlSocket() as control:
         control.call(SIOCSIFTXQLEN, _ifreq(name, struct.pack("i", frames)))
-
-
-def try_threads(name: str) -> bool:
-    """Let a thread of the kernel's take what the interface receives, if we may; whether it does."""
-    place = f"/sys/class/net/{name}"
-    try:
-        with open(f"{place}/ifindex") as file:
-            if int(file.read()) != socket.if_nametoindex(name):
-                return False  # another namespace's interfaces stand there
-        with open(f"{place}/threaded", "w") as file:
-            file.write("1")
-    except OSError:
-        return False
-    return True
 
 
 def add_kernel_address(name: str, address: bytes, length: int) -> None:

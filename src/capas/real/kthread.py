@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A thread of the kernel's that takes the frames we write, while bulk data comes (threaded NAPI).
+
+The kernel's TCP does its work for the other end inside our ``write``: an acknowledgement of ours
+pays for the sender's next super-frames, which a thread could send on another core while we read.
+Bulk data comes a quarter faster by it.  But to wake a thread is an interrupt of that core for each
+frame we write, more than most frames are worth: so only then.
+"""
+
+import os
+import socket
+from typing import Final, final
+
+from capas.base.clock import MS, SECOND
+
+_MUCH: Final = 250_000_000  # bytes/s: from here on bulk data comes
+_LITTLE: Final = _MUCH // 4  # bytes/s: it comes no more
+_WINDOW: Final = 100 * MS  # ns, for which either has to last: switching costs up to a millisecond
+
+
+def open_switch(name: str) -> int:
+    """The file that switches interface ``name`` between the two; -1 if we may not, or it is not."""
+    place = f"/sys/class/net/{name}"
+    try:
+        with open(f"{place}/ifindex") as file:
+            if int(file.read()) != socket.if_nametoindex(name):
+                return -1  # another namespace's interfaces stand there
+        return os.open(f"{place}/threaded", os.O_WRONLY | os.O_CLOEXEC)
+    except OSError:
+        return -1
+
+
+@final
+class KernelThread:
+    """The thread of one device.
+
+    ``switch``   from `open_switch`; closed by `close`
+    ``running``  whether it takes our frames now
+    """
+
+    def __init__(self, switch: int) -> None:
+        self.running: bool = False
+        self._switch: int = switch
+        self._bytes: int = 0
+        self._since: int = 0
+
+    def came(self, size: int, now: int) -> None:
+        """So many bytes were read from the device."""
+        self._bytes += size
+        elapsed = now - self._since
+        if elapsed < _WINDOW:
+            return
+        bulk = self._bytes * SECOND >= elapsed * (_LITTLE if self.running else _MUCH)
+        self._bytes, self._since = 0, now
+        if bulk != self.running:
+            self._run(bulk)
+
+    def _run(self, running: bool) -> None:
+        if self._switch < 0:
+            return
+        try:
+            os.pwrite(self._switch, b"1" if running else b"0", 0)
+            self.running = running
+        except OSError:  # the device was deleted, or rights were given up: it stays as it is
+            self.close()
+
+    def close(self) -> None:
+        """Switch no more; idempotent."""
+        if self._switch >= 0:
+            os.close(self._switch)
+            self._switch = -1
