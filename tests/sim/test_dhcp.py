@@ -84,6 +84,22 @@ def test_a_host_gets_all_it_needs() -> None:
     lan.run(body)
 
 
+@pytest.mark.rfc("2131", "4.4.6")
+def test_a_release_arrives_though_nothing_else_was_ever_sent() -> None:
+    """Whoever closes ends: one way takes 30 ms, to ask for the server's MAC first 60 more."""
+    lan = Lan(delay="30ms")
+
+    async def body() -> None:
+        client = await lan.configure()
+        await asyncio.sleep(0.5)
+        client.close()
+        await asyncio.sleep(0.05)
+
+    lan.run(body)
+    assert lan.clients[0].counters.get("dhcp.released") == 1
+    assert lan.router.counters.get("dhcpd.release") == 1
+
+
 async def _echo(server: Host, client: Host) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(await reader.read(100))

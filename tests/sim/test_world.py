@@ -3,7 +3,9 @@
 
 import asyncio
 import datetime
+import errno
 import io
+import os
 import socket as std
 import time
 
@@ -506,6 +508,25 @@ def test_world_run_inside_a_program_is_refused():
     world.host("a")
     with pytest.raises(CapasError, match="inside a program"):
         world.thread("a", lambda: world.run(until=1)).result()
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="/dev/full is missing")
+def test_a_full_disk_says_which_file():
+    world = World()
+    capture = world.capture("/dev/full")
+    with pytest.raises(OSError, match="/dev/full") as caught:
+        capture.close()
+    assert caught.value.errno == errno.ENOSPC
+    world.close()
+
+
+def test_a_gateway_is_somebody_else():
+    with World() as world:
+        one, two = world.host("one"), world.host("two")
+        world.link(one, two, addresses={"one": ["10.0.0.1/24"], "two": ["10.0.0.2/24"]})
+        with pytest.raises(ConfigurationError, match="'one' itself"):
+            one.add_route("default", "10.0.0.1")
+        one.add_route("default", "10.0.0.2")
 
 
 # -- sameness -----------------------------------------------------------------------------------

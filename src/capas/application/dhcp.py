@@ -244,11 +244,19 @@ class Client(asyncio.DatagramProtocol):
         self.state, self.lease = BOUND, lease
         dhcp_lease.assign(self.host, self.interface, lease)
         dhcp_lease.extend(self.interface, lease, self._driver.now(), lease.until - self._now())
+        self._meet(lease.server)
         self._driver.kick(self.host)
         self._count("bound")
         if self.host.trace is not None:
             self.host.trace.decided(self._driver.now(), "dhcp.bound", str(lease))
         self.bound.set()
+
+    def _meet(self, server: bytes) -> None:
+        """Learn the way to the server now: a release cannot wait for it (only broadcasts went)."""
+        route = self.host.net.routes.lookup(server)
+        if route is not None and route.interface is self.interface:
+            next_hop = route.gateway or server
+            self.interface.neighbors4.lookup(next_hop, self._driver.now())
 
     def _unbind(self) -> None:
         lease, self.lease = self.lease, None

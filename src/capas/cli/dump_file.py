@@ -69,6 +69,8 @@ def read(pieces: Iterable[bytes]) -> Iterator[Captured]:
         yield from _pcap(source, *_MAGICS[magic])
     elif magic == _SECTION.to_bytes(4, "big"):
         yield from _pcapng(source)
+    elif magic[:2] == b"\x1f\x8b":
+        raise CapasError("the capture file is compressed: `gunzip` it first")
     else:
         raise CapasError("neither pcapng nor pcap: not a capture file")
 

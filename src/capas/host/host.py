@@ -172,6 +172,8 @@ class Host:
     ) -> Route:
         """Route ``prefix`` ("10.0.0.0/8", "default", "default6") by a gateway or onto a link."""
         gateway = addr.parse(via) if via else None
+        if gateway is not None and self.net.is_local(gateway):
+            raise ConfigurationError(f"route {prefix}: the gateway {via} is {self.name!r} itself")
         if prefix == "default":
             prefix = "::/0" if gateway is not None and len(gateway) == 16 else "0.0.0.0/0"
         elif prefix == "default6":

@@ -20,7 +20,7 @@ class WorldCapture:
         self._own: bool = isinstance(file, str) or not hasattr(file, "write")
         self._file: IO[bytes] = open(file, "wb") if self._own else cast("IO[bytes]", file)  # type: ignore[arg-type] # noqa: SIM115
         self.capture: Capture = Capture(
-            CaptureWriter(self._file.write, comment=f"capas world, seed {seed}", epoch=epoch)
+            CaptureWriter(self._write, comment=f"capas world, seed {seed}", epoch=epoch)
         )
         self._taps: list[Interface | SwitchPort] = []
         self.closed: bool = False
@@ -53,11 +53,28 @@ class WorldCapture:
         for port in self._taps:
             if self.capture in port.taps:
                 port.taps.remove(self.capture)
-        self.capture.close()
-        if self._own:
-            self._file.close()
-        else:
-            self._file.flush()
+        try:
+            self.capture.close()
+        finally:
+            try:
+                if self._own:
+                    self._file.close()
+                else:
+                    self._file.flush()
+            except OSError as error:
+                raise self._named(error)
+
+    def _write(self, block: bytes) -> None:
+        try:
+            self._file.write(block)
+        except OSError as error:
+            raise self._named(error)
+
+    def _named(self, error: OSError) -> OSError:
+        """Which file it was: a full disk does not say."""
+        if self._own and error.filename is None:
+            error.filename = self._file.name
+        return error
 
     def __enter__(self) -> "WorldCapture":
         return self

@@ -2,6 +2,7 @@
 """``capas tcpdump``: files in, lines and JSON out, beside the real tcpdump; its filters."""
 
 import asyncio
+import gzip
 import io
 import json
 import re
@@ -173,6 +174,11 @@ def test_pcap_of_both_byte_orders() -> None:
 def test_what_is_no_capture(data: bytes) -> None:
     with pytest.raises(CapasError, match="capture file"):
         list(read([data]))
+
+
+def test_a_compressed_capture_says_what_to_do(capture: Path) -> None:
+    with pytest.raises(CapasError, match="gunzip"):
+        list(read([gzip.compress(capture.read_bytes())]))
 
 
 def test_a_file_cut_short_shows_what_is_there(capture: Path) -> None:
