@@ -54,8 +54,9 @@ def test_where_the_time_goes_on_a_tun_device() -> None:
     for column in found.values():
         whole = column["together"]
         parts = sum(n for name, n in column.items() if name not in ("together", "in the kernel"))
-        assert 0 < column["in the kernel"] <= whole
+        assert 0 <= column["in the kernel"] <= whole  # it counts by ticks, of which a row has few
         assert parts == pytest.approx(whole)
+    assert any(column["in the kernel"] for column in found.values())
 
 
 def test_the_simulator_is_measured_and_drawn(tmp_path: Any) -> None:

@@ -174,6 +174,22 @@ def test_get_what_is_not_there(kernel: Lab, web: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("seed", ["1", "2", "3"])
+def test_nc_ends_when_the_peer_has_all(kernel: Lab, seed: str) -> None:
+    """Its network ends with it, unlike the kernel's: what was lost is sent again before."""
+    why = missing("nc")
+    if why:
+        pytest.skip(f"interop: {why}")
+    server = kernel.start(
+        "nc", "-4", "-N", "-l", "5000", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
+    )
+    listening(kernel, 5000)
+    text = "".join(f"line {i}\n" for i in range(10_000))
+    done = capas(kernel, "nc", "--loss", "10%", "--seed", seed, KERNEL[4], "5000", input=text)
+    assert done.returncode == 0, done.stderr
+    assert server.stdout is not None and server.stdout.read() == text
+
+
 @pytest.mark.parametrize("family", [4, 6])
 def test_nc(kernel: Lab, family: int) -> None:
     why = missing("nc")

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Coroutine
+from functools import partial
 from typing import IO, Any, TypeVar
 
 from capas.aio.loop import new_event_loop
@@ -21,7 +22,7 @@ from capas.base.config import HostConfig
 from capas.cli.impaired import ImpairedLink
 from capas.cli.main import complain
 from capas.cli.options import DHCP, DeviceOptions, StoppedError, ending_signals
-from capas.errors import ConfigurationError, DeviceError
+from capas.errors import CapasError, ConfigurationError, DeviceError
 from capas.host.host import Host
 from capas.link.interface import TENTATIVE, Interface
 from capas.link.link import Link
@@ -30,6 +31,7 @@ from capas.real import netdev
 from capas.real.device import Device
 from capas.real.devices import TunTap, open_tap, open_tun
 from capas.real.driver import RealDriver
+from capas.real.settle import settle
 from capas.sockets.current import use_host
 from capas.transport.endpoint import Endpoint
 from capas.wire.address import Prefix, is_link_local, parse, parse_interface
@@ -37,6 +39,7 @@ from capas.wire.address import text as address_text
 
 T = TypeVar("T")
 _DHCP_PATIENCE = 30.0  # s; an answer, four tries, and the ARP probe of RFC 5227
+_SETTLE_PATIENCE = 60.0  # s
 _DAD_PATIENCE = 5.0  # s; RFC 4862 takes RetransTimer (1 s) and up to 1 s of random delay
 
 
@@ -132,7 +135,7 @@ class Station:
             for number in signals:
                 loop.add_signal_handler(number, task.cancel)
             try:
-                return loop.run_until_complete(task)
+                result = loop.run_until_complete(task)
             except asyncio.CancelledError:
                 if self._gone:
                     raise DeviceGoneError(f"{self.device.name} has been deleted") from None
@@ -141,6 +144,16 @@ class Station:
                 for number in signals:
                     loop.remove_signal_handler(number)
                 self._finish()
+            self._settle()
+            return result
+
+    def _settle(self) -> None:
+        """What was written and closed is the peer's, before this host ends with the process."""
+        say = partial(complain, "waiting for the peer to acknowledge the rest; Ctrl-C ends it")
+        if settle(self.driver, _SETTLE_PATIENCE, say):
+            raise CapasError(
+                f"the peer did not acknowledge all that was sent in {_SETTLE_PATIENCE:.0f} s"
+            )
 
     def _finish(self) -> None:
         """Cancel what is left and let the last frames out."""

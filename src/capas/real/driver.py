@@ -34,24 +34,17 @@ from capas.host.host import Host
 from capas.link.interface import Interface
 from capas.real.clock import MonotonicClock
 from capas.real.device import Device, Landing
+from capas.real.gather import keep_heap
 from capas.real.ports import Ports
+from capas.real.settle import settle
 from capas.sockets.driver import Driver
 from capas.sockets.garbage import collect_as_before, collect_seldom
 from capas.transport.endpoint import Endpoint
 from capas.transport.tcp.connection import TcpConnection
 
 _EAGER: Final = 2  # a task wakes by one callback and answers in the next
+_SETTLE: Final = 5.0  # s that leaving waits for acknowledgements of what was written and closed
 _SLICE: Final = 1.0  # s; how often a waiter makes sure that somebody pumps
-
-
-def settle_allocator() -> None:
-    """Raise glibc's mmap and trim thresholds, which adapt when a large block is freed.
-
-    Else every 64 KB buffer at the top of the heap goes back to the kernel when it is freed and is
-    faulted in again when it is needed.  Harmless with other allocators.
-    """
-    block = bytearray(8 << 20)
-    del block
 
 
 @final
@@ -67,7 +60,7 @@ class _Waiter:
 
 @final
 class RealDriver(Driver):
-    """Runs hosts on devices in real time; a context manager.  Once closed, waiting is an error.
+    """Runs hosts on devices in real time; a context manager, which `settle`s before it closes.
 
     ``lock``           held by whoever touches a host
     ``scheduler``      timers that belong to no host (impaired links), run by the pump
@@ -80,7 +73,7 @@ class RealDriver(Driver):
 
     def __init__(self, *, clock: Clock | None = None, batch: int = 64) -> None:
         super().__init__()
-        settle_allocator()
+        keep_heap()
         collect_seldom()
         self.clock: Clock = clock if clock is not None else MonotonicClock()
         #: What `now` asks: the machine itself, if that is the clock, without a call between.
@@ -357,6 +350,7 @@ class RealDriver(Driver):
         now = self._read() + self._offset
         self._asleep_until = -1
         self.ports.take_in(now)
+        now = self._read() + self._offset  # or what crosses an undelayed cable would wait
         self.scheduler.run_due(now)
         for host in self.hosts:
             host.advance(now)
@@ -394,5 +388,7 @@ class RealDriver(Driver):
     def __enter__(self) -> "RealDriver":
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is None:
+            settle(self, _SETTLE)
         self.close()

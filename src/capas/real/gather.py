@@ -39,6 +39,16 @@ _OTHER: Final = 20  # bytes that those of IPv6 are longer
 Facts = tuple[int, int, int, int, int]
 
 
+def keep_heap() -> None:
+    """Raise glibc's mmap and trim thresholds, which adapt when a large block is freed.
+
+    Else every 64 KB buffer at the top of the heap goes back to the kernel when it is freed and is
+    faulted in again when it is needed.  Harmless with other allocators.
+    """
+    block = bytearray(8 << 20)
+    del block
+
+
 @final
 class Gatherer:
     """Reads a descriptor whose frames have ``prefix`` bytes before them and ``l2`` of link header.

@@ -62,19 +62,20 @@ class WorldCapture:
                 else:
                     self._file.flush()
             except OSError as error:
-                raise self._named(error)
+                self._name(error)
+                raise
 
     def _write(self, block: bytes) -> None:
         try:
             self._file.write(block)
         except OSError as error:
-            raise self._named(error)
+            self._name(error)
+            raise
 
-    def _named(self, error: OSError) -> OSError:
-        """Which file it was: a full disk does not say."""
+    def _name(self, error: OSError) -> None:
+        """Say which file it was: a full disk does not."""
         if self._own and error.filename is None:
             error.filename = self._file.name
-        return error
 
     def __enter__(self) -> "WorldCapture":
         return self

@@ -5,11 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from capas.base.clock import MS, ManualClock, Scheduler
+from capas.base.clock import MS, SECOND, Clock, ManualClock, Scheduler
 from capas.base.frame import CSUM_NONE, CSUM_PARTIAL, CSUM_VALID, Frame
 from capas.cli.impaired import ImpairedLink, covered, uncovered
 from capas.link.link import ALL_GSO, LinkCaps, Medium
 from capas.real.device import Device
+from capas.real.driver import RealDriver
+from capas.real.pipe import CallbackPipe
 from capas.sim.links import LinkSettings
 
 
@@ -153,3 +155,27 @@ def test_a_busy_device_gets_the_rest_later() -> None:
     bench.device.room = 0
     assert len(bench.out(*packets * 300)) == 5
     assert bench.link.counters.get("device.queue_full") == 500
+
+
+class Running(Clock):
+    """Time goes on whenever somebody looks."""
+
+    def __init__(self) -> None:
+        self.time = SECOND
+
+    def now(self) -> int:
+        self.time += 1000
+        return self.time
+
+
+def test_what_comes_through_an_undelayed_cable_is_there_in_the_same_turn() -> None:
+    """Or an acknowledgement came after the flush, and what it allowed waited for some timer."""
+    with RealDriver(clock=Running()) as driver:
+        pipe = CallbackPipe(lambda packet: True, mtu=1400)
+        host = driver.host("a")
+        link = ImpairedLink(pipe, LinkSettings(), driver.scheduler, driver.clock)
+        interface = host.attach(link, addresses=["10.8.0.1/24"], now=driver.now())
+        driver.add_device(pipe)
+        pipe.feed(b"\x45" + bytes(30))
+        driver.turn(driver.now())
+        assert interface.stats.rx_frames == 1
