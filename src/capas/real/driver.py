@@ -389,6 +389,8 @@ class RealDriver(Driver):
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
-        if kind is None:
-            settle(self, _SETTLE)
-        self.close()
+        try:
+            if kind is None:
+                settle(self, _SETTLE)
+        finally:
+            self.close()
