@@ -213,11 +213,11 @@ class TunTap(Device):
 
     def close(self) -> None:
         """Detach; a device made by `open_tap` or `open_tun` vanishes with it."""
+        if self.thread is not None:
+            self.thread.close()
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
-        if self.thread is not None:
-            self.thread.close()
 
 
 def open_tap(

@@ -7,6 +7,7 @@ Bulk data comes a quarter faster by it.  But to wake a thread is an interrupt of
 frame we write, more than most frames are worth: so only then.
 """
 
+import contextlib
 import os
 import socket
 from typing import Final, final
@@ -43,6 +44,7 @@ class KernelThread:
         self._switch: int = switch
         self._bytes: int = 0
         self._since: int = 0
+        self._run(False)  # who had the device before may have left it on
 
     def came(self, size: int, now: int) -> None:
         """So many bytes were read from the device."""
@@ -65,7 +67,11 @@ class KernelThread:
             self.close()
 
     def close(self) -> None:
-        """Switch no more; idempotent."""
-        if self._switch >= 0:
-            os.close(self._switch)
-            self._switch = -1
+        """Switch off, and then no more; idempotent."""
+        switch, self._switch = self._switch, -1
+        if switch < 0:
+            return
+        if self.running:
+            with contextlib.suppress(OSError):
+                os.pwrite(switch, b"0", 0)
+        os.close(switch)

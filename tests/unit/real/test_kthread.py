@@ -12,7 +12,9 @@ MB = 1_000_000
 
 def test_it_runs_while_much_comes(tmp_path: Path) -> None:
     switch = tmp_path / "threaded"
-    thread = KernelThread(os.open(switch, os.O_WRONLY | os.O_CREAT))
+    switch.write_text("1")  # who had the device before was killed
+    thread = KernelThread(os.open(switch, os.O_WRONLY))
+    assert switch.read_text() == "0"
     told: list[str] = []
     now = SECOND
 
@@ -40,6 +42,7 @@ def test_it_runs_while_much_comes(tmp_path: Path) -> None:
     assert told[-1] == "1"
     thread.close()
     thread.close()
+    assert switch.read_text() == "0"
     come(0, 3 * SECOND)
     assert told[-1] == ""
 
