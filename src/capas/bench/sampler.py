@@ -70,7 +70,8 @@ class Sampler:
 
     def _sample(self, number: int, frame: FrameType | None) -> None:
         now = time.thread_time_ns()  # of the main thread, which handles signals
-        self._samples[place_of(frame)] += now - self._last
+        if self._last >= 0:
+            self._samples[place_of(frame)] += now - self._last
         self._last = now
 
     def _now(self) -> tuple[float, float, int]:
@@ -84,7 +85,7 @@ class Sampler:
         """Forget, and start."""
         self._samples.clear()
         self._start = self._now()
-        self._last = time.thread_time_ns()
+        self._last = -1  # only the main thread knows its own time: its first sample begins
         signal.setitimer(signal.ITIMER_REAL, _PERIOD, _PERIOD)
 
     def end(self) -> str:
