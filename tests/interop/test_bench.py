@@ -42,7 +42,8 @@ def test_the_kernel_and_capas_are_measured_in_one_run() -> None:
 
 
 def test_where_the_time_goes_on_a_tun_device() -> None:
-    found = report("where", "--seconds", "0.2")["microseconds"]
+    # the kernel counts by ticks, of which a shorter sample may have none in the kernel
+    found = report("where", "--seconds", "1")["microseconds"]
     assert list(found) == [
         "super-frame in",
         "super-frame out",
@@ -54,9 +55,8 @@ def test_where_the_time_goes_on_a_tun_device() -> None:
     for column in found.values():
         whole = column["together"]
         parts = sum(n for name, n in column.items() if name not in ("together", "in the kernel"))
-        assert 0 <= column["in the kernel"] <= whole  # it counts by ticks, of which a row has few
+        assert 0 < column["in the kernel"] <= whole
         assert parts == pytest.approx(whole)
-    assert any(column["in the kernel"] for column in found.values())
 
 
 def test_the_simulator_is_measured_and_drawn(tmp_path: Any) -> None:

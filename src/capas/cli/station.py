@@ -39,7 +39,7 @@ from capas.wire.address import text as address_text
 
 T = TypeVar("T")
 _DHCP_PATIENCE = 30.0  # s; an answer, four tries, and the ARP probe of RFC 5227
-_SETTLE_PATIENCE = 60.0  # s
+_SETTLE_PATIENCE = 60.0  # s; at the end, for the peers' last acknowledgements
 _DAD_PATIENCE = 5.0  # s; RFC 4862 takes RetransTimer (1 s) and up to 1 s of random delay
 
 

@@ -129,11 +129,9 @@ def _features(fd: int) -> int:
 
 def _set_interface(fd: int, name: str, kind: int, vnet: bool) -> bool:
     """TUNSETIFF, with less and less asked for; returns whether virtio headers are on."""
-    attempts = [kind | IFF_NO_PI]
-    if vnet:
-        attempts.insert(0, kind | IFF_NO_PI | IFF_VNET_HDR)
-    if kind & IFF_NAPI:
-        del attempts[1:]
+    attempts = [kind | IFF_NO_PI | IFF_VNET_HDR] if vnet else []
+    if not kind & IFF_NAPI:  # which is for super-frames
+        attempts.append(kind | IFF_NO_PI)
     attempts += [flags | IFF_MULTI_QUEUE for flags in attempts]
     last = OSError(errno.EINVAL, os.strerror(errno.EINVAL))
     for flags in attempts:

@@ -248,7 +248,7 @@ def _open(name: str, kind: int, offload: bool, header: int, mtu: int, up: bool) 
     try:
         if mtu:
             set_mtu(name, mtu)
-        elif not mtu:
+        else:
             mtu = get_mtu(name)
         if not vnet:
             try_queue_length(name, _QUEUE)

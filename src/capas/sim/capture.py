@@ -4,6 +4,8 @@
 The section's comment holds the seed; comments on packets say what the hosts decided.
 """
 
+from collections.abc import Callable
+from functools import partial
 from typing import IO, cast, final
 
 from capas.host.host import Host
@@ -20,7 +22,11 @@ class WorldCapture:
         self._own: bool = isinstance(file, str) or not hasattr(file, "write")
         self._file: IO[bytes] = open(file, "wb") if self._own else cast("IO[bytes]", file)  # type: ignore[arg-type] # noqa: SIM115
         self.capture: Capture = Capture(
-            CaptureWriter(self._write, comment=f"capas world, seed {seed}", epoch=epoch)
+            CaptureWriter(
+                partial(self._do, self._file.write),
+                comment=f"capas world, seed {seed}",
+                epoch=epoch,
+            )
         )
         self._taps: list[Interface | SwitchPort] = []
         self.closed: bool = False
@@ -56,26 +62,16 @@ class WorldCapture:
         try:
             self.capture.close()
         finally:
-            try:
-                if self._own:
-                    self._file.close()
-                else:
-                    self._file.flush()
-            except OSError as error:
-                self._name(error)
-                raise
+            self._do(self._file.close if self._own else self._file.flush)
 
-    def _write(self, block: bytes) -> None:
+    def _do(self, call: Callable[..., object], *arguments: bytes) -> None:
+        """Say which file it was, if this fails: a full disk does not."""
         try:
-            self._file.write(block)
+            call(*arguments)
         except OSError as error:
-            self._name(error)
+            if self._own and error.filename is None:
+                error.filename = self._file.name
             raise
-
-    def _name(self, error: OSError) -> None:
-        """Say which file it was: a full disk does not."""
-        if self._own and error.filename is None:
-            error.filename = self._file.name
 
     def __enter__(self) -> "WorldCapture":
         return self
