@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """TAP and TUN against the kernel, below any stack: what is read, what may be written."""
 
+import contextlib
 import select
 import socket
 import struct
@@ -172,6 +173,22 @@ def test_a_multi_queue_device_is_attached_too(lab: Lab) -> None:
     device = lab.inside(lambda: devices.open_tap("t1"))
     assert device.header == 10
     device.close()
+
+
+def test_a_device_is_made_once(lab: Lab) -> None:
+    def indices() -> list[int]:
+        return [index for index, _ in socket.if_nameindex()]
+
+    before = lab.inside(indices)
+    with contextlib.closing(lab.inside(lambda: devices.open_tun("t0"))):  # another's /sys
+        after = lab.inside(indices)
+    assert after == [*before, before[-1] + 1]
+    script = (
+        "import socket; from capas.real import devices; device = devices.open_tun('t1');"
+        "print(*(index for index, _ in socket.if_nameindex()))"
+    )
+    done = lab.run(sys.executable, "-c", script)  # with its own
+    assert done.stdout.split() == [str(index) for index in (*before, after[-1] + 1)]
 
 
 @pytest.mark.skipif(cores() == 1, reason="a second core is missing: the kernel gets no thread")

@@ -14,7 +14,7 @@ import struct
 from typing import Final
 
 from capas.errors import DeviceError
-from capas.real.kthread import open_switch
+from capas.real.kthread import open_switch, switches
 from capas.real.ports import cores
 
 try:
@@ -68,13 +68,9 @@ def attach(name: str, kind: int, header: int) -> tuple[int, int, int, int]:
     if not hasattr(os, "readv") or fcntl is None:
         raise DeviceError("TAP and TUN devices need Linux; worlds in virtual time work anywhere")
     check_name(name)
-    if header and cores() > 1:
+    if header and cores() > 1 and switches():
         with contextlib.suppress(DeviceError):
-            found = _attach(name, kind | IFF_NAPI, header)
-            switch = open_switch(name)
-            if switch >= 0:
-                return *found, switch
-            os.close(found[0])  # NAPI without a thread of its own only costs
+            return *_attach(name, kind | IFF_NAPI, header), open_switch(name)
     return *_attach(name, kind, header), -1
 
 

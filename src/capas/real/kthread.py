@@ -19,6 +19,19 @@ _LITTLE: Final = _MUCH // 4  # bytes/s: it comes no more
 _WINDOW: Final = 100 * MS  # ns, for which either has to last: switching costs up to a millisecond
 
 
+def switches() -> bool:
+    """Whether a device made now would have a switch for us, asked before it is made.
+
+    Afterwards would be late: a device made anew without has lost the addresses it was given.
+    """
+    try:
+        shown = set(os.listdir("/sys/class/net")) - {"bonding_masters"}  # which is a file
+        ours = shown == {name for _, name in socket.if_nameindex()}  # another namespace's else
+        return ours and os.access("/sys/class/net/lo/threaded", os.W_OK)
+    except OSError:
+        return False
+
+
 def open_switch(name: str) -> int:
     """The file that switches interface ``name`` between the two; -1 if we may not, or it is not."""
     place = f"/sys/class/net/{name}"
