@@ -110,8 +110,6 @@ REQUIREMENTS: Final[dict[str, tuple[str, str]]] = {
 #: Why a requirement has no test, or is met only in part.  Printed in the table.
 NOTES: Final[dict[str, str]] = {
     "MUST-23": "the default, Linux's, ends after 127 s; `tcp_syn_retries` 7 meets it",
-    "MUST-32": "the stack notices (counter `tcp.urgent_in`); sockets have no signal for it yet",
-    "MUST-33": "known inside (`rcv_up`); sockets have no call for it yet",
     "MUST-51": "source routes are not supported (RFC 7126 §4.3 has them dropped)",
     "MUST-52": "as MUST-51",
     "MUST-53": "as MUST-51",

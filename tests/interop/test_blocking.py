@@ -172,3 +172,37 @@ def test_round_trips(lab: Lab) -> None:
                 client.sendall(bytes([i & 0xFF]))
                 assert client.recv(10) == bytes([i & 0xFF])
         kernel.join()
+
+
+@pytest.mark.rfc("9293", "3.8.5", "MUST-62")
+@pytest.mark.parametrize("family", FAMILIES)
+def test_urgent_data_both_ways(lab: Lab, family: int) -> None:
+    """Amid bulk data: what is out of line is where the other end put it."""
+    data = pattern(MIB)
+
+    def send(sock: socket.socket) -> None:
+        sock.sendall(data)
+        sock.send(b"!", socket.MSG_OOB)
+        sock.sendall(data)
+        sock.shutdown(socket.SHUT_WR)
+
+    def receive(sock: socket.socket) -> list[bytes]:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
+        whole = bytearray()
+        while piece := sock.recv(MIB):
+            if len(whole) < MIB:
+                assert len(whole) + len(piece) <= MIB  # a read ends before the mark
+            whole += piece
+        return [bytes(whole[:MIB]), bytes(whole[MIB : MIB + 1]), bytes(whole[MIB + 1 :])]
+
+    with ThreadPoolExecutor() as pool, kernel_server(lab, family) as server:
+        ours = Socket(family, socket.SOCK_STREAM)
+        ours.settimeout(60)
+        ours.connect(server.getsockname()[:2])
+        kernel, _ = server.accept()
+        kernel.settimeout(60)
+        with ours, kernel:
+            for sender, receiver in ((ours, kernel), (kernel, ours)):
+                sending = pool.submit(send, sender)
+                assert receive(receiver) == [data, b"!", data]
+                sending.result()

@@ -303,11 +303,12 @@ def test_an_ack_alone_changes_nothing(name: str) -> None:
 def test_the_urgent_pointer_is_taken(name: str) -> None:
     _, c, peer = in_state(name)
     peer.send(ACK | URG, b"abc", ack=snd_nxt(name), up=2)
-    assert c.rx.rcv_up == 103
+    assert c.rx.mark is not None and c.rx.mark.seq == 102
     peer.send(ACK | URG, b"d", ack=snd_nxt(name), up=1)
-    assert c.rx.rcv_up == 105
-    peer.send(ACK | URG, seq=105, ack=snd_nxt(name), up=0)  # it never moves back
-    assert c.rx.rcv_up == 105
+    assert c.rx.mark.seq == 104
+    peer.send(ACK | URG, seq=105, ack=snd_nxt(name), up=0)
+    peer.send(ACK | URG, b"c", seq=103, ack=snd_nxt(name), up=1)  # it never moves back
+    assert c.rx.mark.seq == 105
 
 
 @pytest.mark.rfc("9293", "3.10.7.4", "sixth")
@@ -315,7 +316,7 @@ def test_the_urgent_pointer_is_taken(name: str) -> None:
 def test_the_urgent_pointer_is_ignored_after_the_peers_fin(name: str) -> None:
     _, c, peer = in_state(name)
     peer.send(ACK | URG, ack=snd_nxt(name) - 1, up=2)
-    assert c.rx.rcv_up == -1
+    assert c.rx.mark is None
 
 
 # -- seventh: text -----------------------------------------------------------------------------

@@ -193,16 +193,6 @@ def test_the_status_of_a_struggling_connection_can_be_asked_for() -> None:
     peer.drain()
 
 
-def test_the_urgent_pointer_says_how_much_urgent_data_is_left() -> None:
-    script, c, peer = established()
-    peer.send(ACK | 0x20, b"abc", up=3)
-    left = c.rx.rcv_up - (c.rx.rcv_nxt - c.rx.buffered)
-    assert left == 3
-    script.receive(c, 2)
-    assert c.rx.rcv_up - (c.rx.rcv_nxt - c.rx.buffered) == 1
-    assert script.counter("tcp.urgent_in") == 1
-
-
 def test_what_a_reset_ends_is_told() -> None:
     script, c, peer = established()
     peer.send(RST, seq=101)

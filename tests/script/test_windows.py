@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Flow control: Nagle, silly and zero windows, delayed acknowledgements, urgent data, PUSH."""
+"""Flow control: Nagle, silly and zero windows, delayed acknowledgements, PUSH."""
 
 import errno
 import itertools
@@ -10,7 +10,7 @@ from tcp_states import established, state
 from capas.base.clock import MS, SECOND
 from capas.testing.script import Peer, Script
 from capas.transport.tcp.connection import TcpConnection
-from capas.wire.tcp import ACK, FIN, PSH, RST, URG
+from capas.wire.tcp import ACK, FIN, PSH, RST
 
 
 def small_buffer(size: int, **syn: object) -> tuple[Script, TcpConnection, Peer]:
@@ -330,32 +330,6 @@ def test_quickack_acknowledges_each() -> None:
     for i in range(30):
         peer.send(ACK, b"x")
         peer.expect(ACK, ack=102 + i)
-
-
-# -- urgent data -------------------------------------------------------------------------------
-
-
-@pytest.mark.rfc("9293", "3.8.5", "MUST-30")
-@pytest.mark.rfc("9293", "3.8.5", "MUST-31")
-@pytest.mark.rfc("6093", "3.1")
-def test_urgent_data_stays_in_line() -> None:
-    script, c, peer = established()
-    peer.send(ACK | URG, b"abcdef", up=3)
-    assert script.receive(c) == b"abcdef"
-    peer.send(ACK | URG, b"g", up=60_000)  # of any length, far ahead
-    assert c.rx.rcv_up == 107 + 60_000
-    assert script.receive(c) == b"g"
-
-
-@pytest.mark.rfc("9293", "3.8.5", "MUST-62")
-def test_urgent_data_sent_points_behind_its_last_byte() -> None:
-    script, c, peer = established()
-    c.tx.snd_up = c.tx.queue_end + 3
-    script.send(c, b"abc")
-    peer.expect(ACK | URG, b"abc", up=3)
-    peer.send(ACK)
-    script.send(c, b"d")
-    peer.expect(ACK, b"d", up=0)
 
 
 # -- memory ------------------------------------------------------------------------------------

@@ -325,6 +325,8 @@ class Calls:
         elif request in (0x5411, 0x894B) and connection is not None:
             base = connection.tx.snd_una if request == 0x5411 else connection.tx.snd_nxt
             have = connection.tx.queue_end - base
+        elif request == 0x8905:
+            have = int(file.description.at_mark())
         else:
             raise NotApplicable(f"the ioctl request {values.describe(call.arguments[1])}")
         expected = values.integer(values.single(call.arguments[2]))

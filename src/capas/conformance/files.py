@@ -6,9 +6,10 @@ from typing import Final
 
 from capas.conformance.segments import payload
 from capas.sockets.stream import StreamDescription
-from capas.transport.endpoint import ERROR, HANGUP, READ, WRITE, Endpoint
+from capas.transport.endpoint import ERROR, HANGUP, READ, URGENT, WRITE, Endpoint
 
 POLLIN: Final = 1
+POLLPRI: Final = 2
 POLLOUT: Final = 4
 POLLERR: Final = 8
 POLLHUP: Final = 0x10
@@ -58,6 +59,8 @@ class SocketFile:
         mask = 0
         if ready & READ:
             mask |= POLLIN | POLLRDNORM
+        if ready & URGENT:
+            mask |= POLLPRI
         if ready & WRITE:
             mask |= POLLOUT | POLLWRNORM
         if ready & ERROR:
@@ -71,8 +74,7 @@ class SocketFile:
 
     def unread(self) -> int:
         """Bytes a read could return now."""
-        connection = self.description.connection
-        return connection.rx.buffered if connection is not None else 0
+        return self.description.unread()
 
 
 @dataclass(slots=True)

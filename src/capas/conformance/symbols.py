@@ -80,6 +80,7 @@ _NAMES: Final = {
     "FIONREAD": 0x541B,
     "SIOCOUTQ": 0x5411,
     "SIOCOUTQNSD": 0x894B,
+    "SIOCATMARK": 0x8905,
     # values
     "NULL": 0,
     "IP_PMTUDISC_DONT": 0,

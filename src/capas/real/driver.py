@@ -171,7 +171,7 @@ class RealDriver(Driver):
         now = self.clock.now()
         host.flush(now)
         landing = None
-        if room is not None and rx.ooo is None:
+        if room is not None and rx.ooo is None and rx.mark is None:
             landing = Landing(path.key, rx.rcv_nxt & M32, room)
         return self.ports.pull(link, landing, now)
 

@@ -15,13 +15,9 @@ from capas.sockets.addresses import check_family
 from capas.sockets.description import Address, Ancillary, Description, Received
 from capas.sockets.driver import Driver
 from capas.sockets.failure import fail
+from capas.sockets.flags import MSG_ERRQUEUE, MSG_OOB, MSG_PEEK, MSG_TRUNC
 from capas.transport.udp_socket import Datagram, Destination, UdpSocket
 from capas.wire import address as addr
-
-MSG_PEEK: Final = options.number("MSG_PEEK", 2)
-MSG_TRUNC: Final = options.number("MSG_TRUNC", 0x20)
-MSG_ERRQUEUE: Final = options.number("MSG_ERRQUEUE", 0x2000)
-MSG_OOB: Final = options.number("MSG_OOB", 1)
 
 _IP_PKTINFO: Final = options.number("IP_PKTINFO", 8)
 _IPV6_PKTINFO: Final = options.number("IPV6_PKTINFO", 50)

@@ -9,7 +9,7 @@ here; `capas.sockets.addresses` turns Python's tuples into them.
 
 import errno
 from abc import ABC, abstractmethod
-from typing import final
+from typing import Final, final
 
 from capas.base.checksum import Buffer
 from capas.base.native import mypyc_attr
@@ -17,7 +17,10 @@ from capas.host.host import Host
 from capas.sockets import options
 from capas.sockets.driver import Driver
 from capas.sockets.failure import fail
+from capas.sockets.flags import MSG_PEEK
 from capas.transport.endpoint import Endpoint, Watcher
+
+_MOST: Final = 1 << 30  # bytes; more than any socket holds
 
 #: A socket address inside: packed address, port, interface index of a scoped address.
 Address = tuple[bytes, int, int]
@@ -144,6 +147,15 @@ class Description(ABC):
     @abstractmethod
     def remote_address(self) -> Address:
         """getpeername(2); ENOTCONN."""
+
+    def unread(self) -> int:
+        """FIONREAD: bytes the next receive call could return."""
+        received = self.receive(_MOST, MSG_PEEK)
+        return 0 if received is None else len(received.data)
+
+    def at_mark(self) -> bool:
+        """SIOCATMARK: the next byte is the urgent one; no protocol but TCP has such (ENOTTY)."""
+        raise fail(errno.ENOTTY)
 
     def peer_ended(self) -> bool:
         """POLLRDHUP: nothing will be received any more."""

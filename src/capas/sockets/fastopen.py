@@ -6,20 +6,18 @@ by sendto (man 4 tcp).
 """
 
 import errno
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from capas.base.checksum import Buffer
-from capas.sockets import options
 from capas.sockets.description import Address
 from capas.sockets.failure import fail
+from capas.sockets.flags import MSG_FASTOPEN
 from capas.transport.endpoint import HANGUP
 from capas.transport.tcp import states
 from capas.transport.tcp.fastopen import CLIENT, KEY_BYTES
 
 if TYPE_CHECKING:
     from capas.sockets.stream import StreamDescription
-
-MSG_FASTOPEN: Final = options.number("MSG_FASTOPEN", 0x20000000)
 
 
 def defer(description: "StreamDescription", address: Address) -> bool:

@@ -20,13 +20,13 @@ from capas.sockets.datagram import DatagramDescription
 from capas.sockets.description import Description
 from capas.sockets.driver import Driver, driver_of
 from capas.sockets.failure import fail
+from capas.sockets.flags import MSG_DONTWAIT
 from capas.sockets.ping import PingDescription
 from capas.sockets.stream import StreamDescription
 from capas.transport.endpoint import ERROR, HANGUP, WRITE
 
 T = TypeVar("T")
 
-MSG_DONTWAIT: Final = options.number("MSG_DONTWAIT", 0x40)
 _NONBLOCK: Final = options.number("SOCK_NONBLOCK", 0o4000)
 _TYPE_FLAGS: Final = _NONBLOCK | options.number("SOCK_CLOEXEC", 0o2000000)
 

@@ -15,10 +15,10 @@ from capas.host.host import Host
 from capas.internet.echo import REPLY, EchoResult
 from capas.internet.types import KIND_ERRNO
 from capas.sockets import options
-from capas.sockets.datagram import MSG_PEEK, MSG_TRUNC
 from capas.sockets.description import Address, Ancillary, Description, Received
 from capas.sockets.driver import Driver
 from capas.sockets.failure import fail
+from capas.sockets.flags import MSG_PEEK, MSG_TRUNC
 from capas.transport.endpoint import READ, WRITE
 from capas.wire import address as addr
 from capas.wire.icmp import ECHO_REPLY, ECHO_REPLY6, ECHO_REQUEST, ECHO_REQUEST6

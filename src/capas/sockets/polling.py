@@ -20,9 +20,10 @@ from capas.sockets.current import current_host, in_our_loop, require_host
 from capas.sockets.description import Description
 from capas.sockets.driver import VIRTUAL_FD, Driver, driver_of
 from capas.sockets.failure import fail
-from capas.transport.endpoint import ERROR, HANGUP, READ, WRITE, Endpoint
+from capas.transport.endpoint import ERROR, HANGUP, READ, URGENT, WRITE, Endpoint
 
 POLLIN: Final = int(getattr(std, "POLLIN", 1))
+POLLPRI: Final = int(getattr(std, "POLLPRI", 2))
 POLLOUT: Final = int(getattr(std, "POLLOUT", 4))
 POLLERR: Final = int(getattr(std, "POLLERR", 8))
 POLLHUP: Final = int(getattr(std, "POLLHUP", 16))
@@ -95,7 +96,7 @@ class Poll:
         self._wanted: dict[int, int] = {}
         self._real: Any = None  # a genuine poll object, when there are genuine descriptors
 
-    def register(self, fd: Any, eventmask: int = POLLIN | POLLOUT | 2) -> None:
+    def register(self, fd: Any, eventmask: int = POLLIN | POLLPRI | POLLOUT) -> None:
         """Watch ``fd``; again: with another mask."""
         number = descriptor(fd)
         if number < VIRTUAL_FD and real_poll is not None:
@@ -197,6 +198,8 @@ def poll_events(readiness: int) -> int:
     events = 0
     if readiness & (READ | HANGUP):
         events |= POLLIN | _POLLRDNORM
+    if readiness & URGENT:
+        events |= POLLPRI
     if readiness & WRITE:
         events |= POLLOUT | _POLLWRNORM
     if readiness & ERROR:
@@ -247,7 +250,7 @@ class Epoll(Poll):
         super().__init__()
         self._registered: dict[int, _Registered] = {}
 
-    def register(self, fd: Any, eventmask: int = POLLIN | POLLOUT | 2) -> None:
+    def register(self, fd: Any, eventmask: int = POLLIN | POLLPRI | POLLOUT) -> None:
         """Watch ``fd``; FileExistsError if it is registered."""
         self._sweep()
         if descriptor(fd) in self._wanted:
@@ -339,6 +342,8 @@ def select(
         masks[descriptor(item)] = POLLIN
     for item in writers:
         masks[descriptor(item)] = masks.get(descriptor(item), 0) | POLLOUT
+    for item in others:
+        masks[descriptor(item)] = masks.get(descriptor(item), 0) | POLLPRI
     for fd, mask in masks.items():
         poll.register(fd, mask)
     found = dict(poll._poll(NEVER if timeout is None else int(timeout * SECOND)))
@@ -348,5 +353,5 @@ def select(
     return (
         [item for item in readers if found.get(descriptor(item), 0) & (POLLIN | bad)],
         [item for item in writers if found.get(descriptor(item), 0) & (POLLOUT | POLLERR)],
-        [],
+        [item for item in others if found.get(descriptor(item), 0) & POLLPRI],
     )

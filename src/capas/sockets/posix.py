@@ -7,7 +7,6 @@ Errors are those of the system call (EBADF, EINVAL).
 
 import errno
 import os
-import socket as std
 import sys
 from collections.abc import Callable
 from typing import Any, Final
@@ -21,8 +20,8 @@ from capas.sockets.polling import await_genuine
 from capas.sockets.socket import Socket
 
 _SENDFILE: Final = 1 << 16  # bytes read at once for `os.sendfile`
-_MOST: Final = 1 << 30  # bytes; more than any socket holds
 _FIONREAD: Final = 0x541B  # Linux 6.18, ioctls.h
+_SIOCATMARK: Final = 0x8905  # sockios.h
 _FIONBIO: Final = 0x5421
 _F_DUPFD, _F_GETFD, _F_SETFD, _F_GETFL, _F_SETFL = 0, 1, 2, 3, 4  # POSIX, fcntl.h
 _FD_CLOEXEC: Final = 1
@@ -209,7 +208,7 @@ def fcntl(real: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def ioctl(real: Callable[..., Any]) -> Callable[..., Any]:
-    """``fcntl.ioctl``: FIONREAD and FIONBIO."""
+    """``fcntl.ioctl``: FIONREAD, FIONBIO and SIOCATMARK."""
 
     def ioctl(fd: Any, request: int, arg: Any = 0, mutate_flag: bool = True, /) -> Any:
         """As in Linux; EINVAL for other requests."""
@@ -220,13 +219,13 @@ def ioctl(real: Callable[..., Any]) -> Callable[..., Any]:
         if request == _FIONBIO:
             description.nonblocking = bool(options.as_int(arg))
             return 0
-        if request != _FIONREAD or isinstance(arg, int):
+        if request not in (_FIONREAD, _SIOCATMARK) or isinstance(arg, int):
             raise fail(errno.EINVAL)
-        unread = description.receive(_MOST, std.MSG_PEEK)
-        size = (0 if unread is None else len(unread.data)).to_bytes(4, sys.byteorder)
+        found = description.unread() if request == _FIONREAD else int(description.at_mark())
+        value = found.to_bytes(4, sys.byteorder)
         if isinstance(arg, bytes) or not mutate_flag:
-            return size + bytes(arg)[4:]
-        writable(arg, "ioctl() argument 3")[:4] = size
+            return value + bytes(arg)[4:]
+        writable(arg, "ioctl() argument 3")[:4] = value
         return 0
 
     return ioctl

@@ -18,11 +18,10 @@ from capas.sockets.arguments import c_int, control, gathered, is_regular, readab
 from capas.sockets.current import current_host, require_host
 from capas.sockets.description import Address, Ancillary, Received
 from capas.sockets.failure import fail
+from capas.sockets.flags import MSG_CTRUNC, MSG_OOB, MSG_WAITALL
 from capas.sockets.handle import Handle
 from capas.transport.endpoint import ERROR, HANGUP, READ, WRITE
 
-MSG_WAITALL: Final = options.number("MSG_WAITALL", 0x100)
-MSG_CTRUNC: Final = options.number("MSG_CTRUNC", 8)
 _CMSG_HEADER: Final = 16  # bytes of struct cmsghdr, 64 bit
 _CMSG_ALIGN: Final = 8
 
@@ -191,7 +190,8 @@ class Socket(Handle):
     def _receive(self, limit: int, flags: int) -> Received:
         flags = c_int(flags)
         description = self.description
-        if flags & MSG_WAITALL and description.kind == options.STREAM and limit:
+        whole = flags & (MSG_WAITALL | MSG_OOB) == MSG_WAITALL
+        if whole and description.kind == options.STREAM and limit:
             return self._receive_all(limit, flags & ~MSG_WAITALL)
         return self._retry(lambda: description.receive(limit, flags), READ, flags)
 
@@ -216,7 +216,7 @@ class Socket(Handle):
         """At most ``bufsize`` bytes; b"" at the end of the stream."""
         if bufsize < 0:
             raise ValueError("negative buffersize in recv")
-        return self._receive(bufsize, flags).data
+        return self._receive(bufsize, flags).data if bufsize else b""  # CPython asks nobody then
 
     def recvfrom(self, bufsize: int, flags: int = 0, /) -> tuple[bytes, Any]:
         """(data, address of the sender)."""
@@ -235,16 +235,17 @@ class Socket(Handle):
 
     def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
         """Into ``buffer``; the number of bytes."""
-        return Socket.recvfrom_into(self, buffer, nbytes, flags, _name="recv_into")[0]
+        room = self._room(buffer, nbytes, "recv_into")
+        data = Socket.recv(self, len(room), flags)
+        room[: len(data)] = data
+        return len(data)
 
-    def recvfrom_into(
-        self, buffer: Any, nbytes: int = 0, flags: int = 0, *, _name: str = "recvfrom_into"
-    ) -> tuple[int, Any]:
+    def recvfrom_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> tuple[int, Any]:
         """Into ``buffer``; (number of bytes, address)."""
-        view = self._room(buffer, nbytes, _name)
-        received = self._receive(len(view), flags)
+        room = self._room(buffer, nbytes, "recvfrom_into")
+        received = self._receive(len(room), flags)
         size = len(received.data)
-        view[:size] = received.data
+        room[:size] = received.data
         return size, self._form(received.source)
 
     def recvmsg(

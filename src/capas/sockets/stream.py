@@ -19,24 +19,19 @@ from capas.sockets.addresses import check_family
 from capas.sockets.description import Address, Ancillary, Description, Received
 from capas.sockets.driver import Driver
 from capas.sockets.failure import fail
+from capas.sockets.flags import MSG_EOR, MSG_ERRQUEUE, MSG_MORE, MSG_OOB, MSG_PEEK, MSG_TRUNC
 from capas.sockets.streamoptions import apply_connection, apply_listener
 from capas.sockets.tcpinfo import pack as pack_info
 from capas.transport.endpoint import ERROR, HANGUP, WRITE
 from capas.transport.ports import Binding
-from capas.transport.tcp import states
+from capas.transport.tcp import states, urgent
 from capas.transport.tcp.congestion.base import add_finder, known
 from capas.transport.tcp.connection import TcpConnection
 from capas.transport.tcp.layer import TcpLayer
 from capas.transport.tcp.listener import TcpListener
 from capas.wire import address as addr
 
-MSG_PEEK: Final = options.number("MSG_PEEK", 2)
 add_finder(plugins.find)
-
-MSG_EOR: Final = options.number("MSG_EOR", 0x80)
-MSG_MORE: Final = options.number("MSG_MORE", 0x8000)
-MSG_OOB: Final = options.number("MSG_OOB", 1)
-MSG_ERRQUEUE: Final = options.number("MSG_ERRQUEUE", 0x2000)
 
 #: option -> the host's setting it begins with, and the unit of the option in the setting's
 _SETTINGS: Final = {
@@ -229,10 +224,11 @@ class StreamDescription(Description):
         connection = self.connection
         if connection is None:
             raise fail(errno.EPIPE)
-        taken = connection.send(
-            data, self.driver.now(), bool(flags & MSG_MORE), bool(flags & MSG_EOR)
-        )
+        now = self.driver.now()
+        taken = connection.send(data, now, bool(flags & MSG_MORE), bool(flags & MSG_EOR))
         if taken:
+            if flags & MSG_OOB:
+                urgent.sent(connection)
             self.driver.kick(self.host)
             return taken
         return None if len(data) else 0
@@ -243,11 +239,13 @@ class StreamDescription(Description):
         if connection is None and self.deferred is not None:
             return None
         if connection is None:
-            raise fail(errno.ENOTCONN)
-        if flags & (MSG_OOB | MSG_ERRQUEUE):
-            raise fail(errno.EINVAL if flags & MSG_OOB else errno.EAGAIN)
-        if limit == 0 and not flags & MSG_PEEK:
-            return Received(b"")
+            raise fail(errno.EINVAL if flags & MSG_OOB and not self.listener else errno.ENOTCONN)
+        if flags & MSG_OOB:
+            octet = urgent.receive(connection, not flags & MSG_PEEK)
+            shown = MSG_OOB if limit else MSG_OOB | MSG_TRUNC
+            return Received(octet[:limit], None, shown if octet else 0)
+        if flags & MSG_ERRQUEUE:
+            raise fail(errno.EAGAIN)
         data = connection.receive(limit, self.driver.now(), bool(flags & MSG_PEEK))
         if data is None:
             return None
@@ -302,6 +300,16 @@ class StreamDescription(Description):
         if connection is None or connection.state in _PEERLESS:
             raise fail(errno.ENOTCONN)
         return connection.remote_address, connection.remote_port, self._scope
+
+    def unread(self) -> int:
+        """FIONREAD: octets that can be read, to the urgent mark at most."""
+        if self.listener is not None:
+            raise fail(errno.EINVAL)
+        return urgent.unread(self.connection) if self.connection is not None else 0
+
+    def at_mark(self) -> bool:
+        """SIOCATMARK."""
+        return self.connection is not None and urgent.at_mark(self.connection)
 
     def peer_ended(self) -> bool:
         """The peer's FIN has come, or an end of the connection."""

@@ -11,6 +11,7 @@ READ: Final = 1  # data, a connection to accept, or end of stream
 WRITE: Final = 2  # room in the send buffer, or connected
 ERROR: Final = 4  # an error is pending (SO_ERROR)
 HANGUP: Final = 8  # both directions are over
+URGENT: Final = 16  # an octet out of line (RFC 9293 §3.8.5)
 
 
 class Watcher(Protocol):
@@ -26,7 +27,7 @@ class Watcher(Protocol):
 class Endpoint:
     """Readiness of one socket.
 
-    ``readiness``  READ | WRITE | ERROR | HANGUP, level-triggered
+    ``readiness``  READ | WRITE | ERROR | HANGUP | URGENT, level-triggered
     ``watcher``    whom the driver tells; owned by the socket layer
     ``queued``     on the host's list of endpoints with news, until the host hands that over
     ``eager``      the watcher is told of what comes even if there was some already (EPOLLET)

@@ -57,7 +57,7 @@ def segment_arrives(c: "TcpConnection", seg: Segment, now: int) -> None:
         and (not seg.flags & SYN or fourth_check_syn(c, seg, now))
         and fifth_check_ack(c, seg, now)
     ):
-        if seg.flags & URG:
+        if seg.flags & URG or rx.mark is not None:
             text.sixth_check_urgent(c, seg)
         if seg.length:
             text.seventh_process_text(c, seg, now)

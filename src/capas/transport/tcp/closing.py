@@ -168,4 +168,5 @@ def peer_closed(c: "TcpConnection") -> None:
     bits = READ
     if c.state != CLOSE_WAIT:
         bits |= HANGUP
+    c.endpoint.clear(READ)  # though data may wait: the end is news to POLLRDHUP
     c.endpoint.set_ready(bits)

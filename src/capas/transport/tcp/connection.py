@@ -182,6 +182,7 @@ class TcpConnection(tt.Owner):
             if (
                 seg.seq == rx.rcv_nxt & M32
                 and rx.ooo is None
+                and rx.mark is None
                 and rx.fin_seq < 0
                 and (seg.ack - tx.snd_una) & M32 <= tx.snd_nxt - tx.snd_una
                 and self._timestamp_current(seg, now)

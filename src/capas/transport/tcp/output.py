@@ -189,7 +189,7 @@ def _repair(c: "TcpConnection", now: int) -> None:
 def retransmit(c: "TcpConnection", record: "Record", allowed: int, now: int) -> int:
     """Send ``record`` again, cut to ``allowed`` bytes and to what fits; return its size."""
     board, tx = c.board, c.tx
-    limit = min(allowed // tx.mss * tx.mss, _run_limit(c))
+    limit = min(allowed // tx.mss * tx.mss, _run_limit(c, record.seq))
     data_end = min(record.end, tx.queue_end)
     if data_end - record.seq > limit:
         board.split(record, record.seq + limit)
@@ -215,11 +215,11 @@ def retransmit(c: "TcpConnection", record: "Record", allowed: int, now: int) -> 
 # -- new data -----------------------------------------------------------------------------------
 
 
-def _run_limit(c: "TcpConnection") -> int:
-    """Payload bytes of the largest run, a whole number of segments."""
+def _run_limit(c: "TcpConnection", seq: int) -> int:
+    """Payload bytes of the largest run from ``seq`` on, a whole number of segments."""
     mss = c.tx.mss
     most = c.path.gso_max - 60  # the largest TCP header fits besides
-    if most <= mss:
+    if most <= mss or c.tx.snd_up > seq:  # an urgent pointer holds for one segment
         return mss
     config, cc = c.config, c.cc
     rate = cc.pacing_rate
@@ -248,7 +248,7 @@ def _new_data(c: "TcpConnection", now: int) -> None:
         flight = 0
         if now - cc.last_sent > c.rtt.rto and c.config.tcp_slow_start_after_idle:
             cc.idle_restart(now, c.rtt.rto)
-    run_limit = mss if tx.queue_end - tx.snd_nxt <= mss else _run_limit(c)
+    run_limit = mss if tx.queue_end - tx.snd_nxt <= mss else _run_limit(c, tx.snd_nxt)
     reducing = rec.phase == RECOVERY or rec.phase == PHASE_CWR
     cc.cwnd_limited = 0
     limited = False  # by the peer's window
@@ -310,7 +310,7 @@ def _whole_segments(c: "TcpConnection", n: int, avail: int, room: int) -> int:
         # The end of the user's data: Nagle (Minshall: hold only behind another short segment).
         user = c.options
         held = user.cork or tx.push_end < tx.queue_end
-        if tx.fin_queued or tx.push_now:
+        if tx.fin_queued or tx.push_now or tx.snd_up > tx.snd_una:
             return n
         if not held and (user.nodelay or tx.small_end <= tx.snd_una):
             return n

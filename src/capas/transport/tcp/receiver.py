@@ -9,9 +9,12 @@ every second byte).
 
 from bisect import bisect_left
 from collections import deque
-from typing import Final, final
+from typing import TYPE_CHECKING, Final, final
 
 from capas.base.seq import RangeSet
+
+if TYPE_CHECKING:
+    from capas.transport.tcp.urgent import Mark
 
 MAX_SACK_BLOCKS: Final = 4  # RFC 2018 §3: what fits beside no other option
 ACK_NONE: Final = 0
@@ -111,7 +114,7 @@ class Receiver:
     ``buffered``    bytes in order that the user has not read
     ``ooo_segments``  segments that came out of order so far
     ``fin_seq``     sequence number of the peer's FIN, -1 until one came
-    ``rcv_up``      RCV.UP, -1 without urgent data
+    ``mark``        where urgent data ends (RCV.UP), None without
     ``ts_recent``   TS.Recent, -1 before the first; ``ts_recent_time``: when it came, ns
     ``last_ack_sent``  Last.ACK.sent (RFC 7323 §4.3)
     ``rcv_mss``     largest payload seen, estimates the peer's segment size
@@ -135,13 +138,13 @@ class Receiver:
         "irs",
         "last_ack_sent",
         "limit",
+        "mark",
         "ooo",
         "ooo_segments",
         "quick",
         "rcv_adv",
         "rcv_mss",
         "rcv_nxt",
-        "rcv_up",
         "rcv_wscale",
         "ts_recent",
         "ts_recent_time",
@@ -161,7 +164,7 @@ class Receiver:
         self.ooo: OutOfOrder | None = None
         self.ooo_segments: int = 0
         self.fin_seq: int = -1
-        self.rcv_up: int = -1
+        self.mark: Mark | None = None
         self.ts_recent: int = -1
         self.ts_recent_time: int = 0
         self.last_ack_sent: int = 0
@@ -332,6 +335,7 @@ class Receiver:
         self.buffered = 0
         self._offset = 0
         self.ooo = None
+        self.mark = None
 
     def _took(self, n: int) -> None:
         self.buffered -= n

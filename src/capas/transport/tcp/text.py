@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from capas.base.seq import M32
 from capas.transport.endpoint import READ
-from capas.transport.tcp import closing
+from capas.transport.tcp import closing, urgent
 from capas.transport.tcp import timers as tt
 from capas.transport.tcp.receiver import ACK_DELAYED, ACK_NOW
 from capas.transport.tcp.states import (
@@ -21,19 +21,16 @@ from capas.transport.tcp.states import (
     SYN_SENT,
     TIME_WAIT,
 )
-from capas.wire.tcp import CWR, FIN, URG, Segment
+from capas.wire.tcp import CWR, FIN, Segment
 
 if TYPE_CHECKING:
     from capas.transport.tcp.connection import TcpConnection
 
 
 def sixth_check_urgent(c: "TcpConnection", seg: Segment) -> None:
-    """Sixth: RCV.UP <- max(RCV.UP, SEG.UP); urgent data stays in line (RFC 6093)."""
-    if seg.flags & URG and CAN_RECEIVE[c.state] and seg.up:
-        up = seg.seq + seg.up
-        if up > c.rx.rcv_up:
-            c.rx.rcv_up = up
-            c.counters.add("tcp.urgent_in")
+    """Sixth: RCV.UP <- max(RCV.UP, SEG.UP), and tell the user."""
+    if CAN_RECEIVE[c.state] and not c.life.reader_gone:
+        urgent.arrives(c, seg)
 
 
 def seventh_process_text(c: "TcpConnection", seg: Segment, now: int) -> None:
@@ -92,7 +89,8 @@ def _take(
         gap_filled = rx.ooo is not None
         before = rx.rcv_nxt
         rx.accept(payload, seg.size)
-        c.endpoint.set_ready(READ)
+        if rx.mark is None or urgent.readable(c):
+            c.endpoint.set_ready(READ)
         if rx.fin_seq == rx.rcv_nxt:
             take_fin(c, now)
         c.acknowledgement_policy(rx.rcv_nxt - before, seg.count, gap_filled, now)

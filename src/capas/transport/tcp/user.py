@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from capas.base.checksum import Buffer
 from capas.errors import os_error
 from capas.transport.endpoint import READ, WRITE
+from capas.transport.tcp import urgent
 from capas.transport.tcp.congestion import base as congestion
 from capas.transport.tcp.manners import congestion_name
 from capas.transport.tcp.receiver import ACK_NOW
@@ -70,8 +71,12 @@ def _lowat_room(c: "TcpConnection") -> int:
 def receive(c: "TcpConnection", limit: int, now: int, peek: bool) -> bytes | None:
     """RECEIVE: buffered bytes; b"" at the end of the stream, None if there are none yet."""
     rx = c.rx
-    if rx.buffered:
+    data: bytes | None = None
+    if rx.mark is not None:
+        data = urgent.peek(c, limit) if peek else urgent.read(c, limit)
+    elif rx.buffered:
         data = rx.peek(limit) if peek else rx.read(limit)
+    if data is not None:
         if not peek:
             _after_read(c, now)
         return data
@@ -88,8 +93,12 @@ def receive(c: "TcpConnection", limit: int, now: int, peek: bool) -> bytes | Non
 def receive_into(c: "TcpConnection", room: memoryview, now: int) -> int | None:
     """As `receive`, copied into ``room``; how many bytes, 0 at the end of the stream."""
     rx = c.rx
-    if not rx.buffered:
-        return None if receive(c, 1, now, False) is None else 0
+    if not rx.buffered or rx.mark is not None:
+        data = receive(c, len(room), now, False)
+        if data is None:
+            return None
+        room[: len(data)] = data
+        return len(data)
     n = rx.read_into(room)
     _after_read(c, now)
     return n
@@ -104,7 +113,8 @@ def receive_ended(c: "TcpConnection") -> bool:
 def _after_read(c: "TcpConnection", now: int) -> None:
     """The buffer emptied: tune it, and tell the peer if its window was nearly shut."""
     rx = c.rx
-    if not rx.buffered and not receive_ended(c):
+    empty = not (rx.buffered if rx.mark is None else urgent.readable(c))
+    if empty and not receive_ended(c):
         c.endpoint.readiness &= ~READ
     if rx.auto_max:
         rx.tune(now, c.rtt.srtt)
