@@ -11,11 +11,12 @@ from capas.base.clock import SECOND, US
 from capas.host.host import Host
 from capas.internet.types import IcmpError
 from capas.sockets import options
-from capas.sockets.addresses import check_family
+from capas.sockets.addresses import check_family, reached
 from capas.sockets.description import Address, Ancillary, Description, Received
 from capas.sockets.driver import Driver
 from capas.sockets.failure import fail
 from capas.sockets.flags import MSG_ERRQUEUE, MSG_OOB, MSG_PEEK, MSG_TRUNC
+from capas.transport.endpoint import HANGUP
 from capas.transport.udp_socket import Datagram, Destination, UdpSocket
 from capas.wire import address as addr
 
@@ -103,8 +104,6 @@ class DatagramDescription(Description):
     def bind(self, address: Address) -> None:
         """bind(2)."""
         packed, port, scope = address
-        if packed == addr.ANY4 and self.family == socket.AF_INET6:
-            check_family(True, self.udp.options.v6only, packed)
         if addr.is_link_local(packed) and scope:
             self.udp.options.device = scope
         self.udp.bind(packed, port)
@@ -116,7 +115,7 @@ class DatagramDescription(Description):
             return True
         packed, port, scope = address
         check_family(self.family == socket.AF_INET6, self.udp.options.v6only, packed)
-        self.udp.connect(packed, port, scope)
+        self.udp.connect(reached(packed, self.udp.local), port, scope)
         return True
 
     # -- sending ----------------------------------------------------------------------------------
@@ -130,11 +129,15 @@ class DatagramDescription(Description):
         if self._write_shut:
             raise fail(errno.EPIPE)
         udp = self.udp
+        if not udp.port:
+            udp.bind(self._wildcard(), 0)  # as Linux, before it finds that nobody is to hear it
         to: Destination | None = None
         if address is not None:
             packed, port, scope = address
             check_family(self.family == socket.AF_INET6, udp.options.v6only, packed)
-            to = Destination(packed, port, scope)
+            if not port:
+                raise fail(errno.EINVAL)
+            to = Destination(reached(packed, udp.local), port, scope)
         if ancillary:
             if to is None:
                 if not udp.remote:
@@ -226,14 +229,20 @@ class DatagramDescription(Description):
     # -- the rest ---------------------------------------------------------------------------------
 
     def shutdown(self, how: int) -> None:
-        """shutdown(2): needs a connected socket."""
-        if not self.udp.remote:
-            raise fail(errno.ENOTCONN)
+        """shutdown(2): ENOTCONN if it has no remote end, but who reads wakes (Linux)."""
         if how in (socket.SHUT_RD, socket.SHUT_RDWR):
             self.udp.shutdown_read()
-            self.kick()
         if how in (socket.SHUT_WR, socket.SHUT_RDWR):
             self._write_shut = True
+        if self._write_shut and self.udp.read_shut:
+            self.endpoint.set_ready(HANGUP)
+        self.kick()
+        if not self.udp.remote:
+            raise fail(errno.ENOTCONN)
+
+    def peer_ended(self) -> bool:
+        """Of no peer here: of our own reading."""
+        return self.udp.read_shut
 
     def local_address(self) -> Address:
         """getsockname(2)."""

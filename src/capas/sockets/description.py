@@ -8,6 +8,7 @@ here; `capas.sockets.addresses` turns Python's tuples into them.
 """
 
 import errno
+import socket
 from abc import ABC, abstractmethod
 from typing import Final, final
 
@@ -19,6 +20,7 @@ from capas.sockets.driver import Driver
 from capas.sockets.failure import fail
 from capas.sockets.flags import MSG_PEEK
 from capas.transport.endpoint import Endpoint, Watcher
+from capas.wire import address as addr
 
 _MOST: Final = 1 << 30  # bytes; more than any socket holds
 
@@ -178,9 +180,15 @@ class Description(ABC):
 
     def get_option(self, level: int, number: int) -> int | bytes:
         """getsockopt(2)."""
+        if not options.reaches(level, self.family, self.kind):
+            six = self.family == socket.AF_INET6
+            raise fail(errno.ENOPROTOOPT if six else errno.EOPNOTSUPP)
         option = options.find(level, number, self.kind)
         if option.kind == options.READ_ONLY:
             return self.fact(option.name)
+        if option.name in ("ttl", "hops") and self.settings.get(option.name) <= 0:
+            config = self.host.config
+            return config.default_ttl if option.name == "ttl" else config.hop_limit
         if option.kind == options.SPECIAL:
             return self.get_special(option.name)
         if option.kind == options.BUFFER and option.name not in self.settings.values:
@@ -189,8 +197,10 @@ class Description(ABC):
 
     def set_option(self, level: int, number: int, value: int | bytes) -> None:
         """setsockopt(2)."""
+        if not options.reaches(level, self.family, self.kind):
+            raise fail(errno.ENOPROTOOPT)
         option = options.find(level, number, self.kind)
-        is_int = option.kind in (options.BOOL, options.INT, options.BUFFER)
+        is_int = option.kind in (options.BOOL, options.INT, options.OCTET, options.BUFFER)
         if is_int and not isinstance(value, int) and len(value) < 4 and level != options.IP:
             raise fail(errno.EINVAL)  # only IP takes a byte for an int
         if option.kind == options.SPECIAL:
@@ -202,7 +212,8 @@ class Description(ABC):
         """A read-only option."""
         if name == "error":
             return self.take_error()
-        facts = {"type": self.type, "family": self.family, "protocol": self.proto}
+        protocol = self.proto or (options.TCP if self.kind == options.STREAM else options.UDP)
+        facts = {"type": self.type, "family": self.family, "protocol": protocol}
         return facts.get(name, options.DEFAULTS[name])
 
     @abstractmethod
@@ -232,6 +243,9 @@ class Description(ABC):
         self.apply("device", index)
 
     # -- helpers ----------------------------------------------------------------------------------
+
+    def _wildcard(self) -> bytes:
+        return addr.ANY6 if self.family == socket.AF_INET6 else addr.ANY4
 
     def now(self) -> int:
         """The time, ns."""

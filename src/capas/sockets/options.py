@@ -36,6 +36,7 @@ LINGER: Final = 3  # struct linger; kept as seconds, -1: off
 TIMEVAL: Final = 4  # struct timeval; kept as microseconds
 SPECIAL: Final = 5  # the description handles it
 BUFFER: Final = 6  # bytes; Linux doubles what is set (man 7 socket)
+OCTET: Final = 7  # the lowest eight bits
 
 STREAM: Final = 1
 DATAGRAM: Final = 2
@@ -45,7 +46,7 @@ BOTH: Final = 3
 class Option(NamedTuple):
     """One option.
 
-    ``low``, ``high`` bound INT (``zero``: 0 is good besides); ``types``: for which kinds of socket.
+    ``low``, ``high`` bound INT (``besides``: good, too); ``types``: for which kinds of socket.
     """
 
     name: str
@@ -54,7 +55,7 @@ class Option(NamedTuple):
     low: int = 0
     high: int = 0x7FFFFFFF
     types: int = BOTH
-    zero: bool = False
+    besides: int | None = None
 
 
 TABLE: Final[dict[tuple[int, int], Option]] = {}
@@ -98,8 +99,8 @@ for _constant, _linux, _option in (
     _add(SOL_SOCKET, _constant, _linux, _option)
 
 for _constant, _linux, _option in (
-    ("IP_TOS", 1, Option("tos", INT, high=255)),
-    ("IP_TTL", 2, Option("ttl", INT, 0, 1, 255)),
+    ("IP_TOS", 1, Option("tos", OCTET)),
+    ("IP_TTL", 2, Option("ttl", INT, 0, 1, 255, besides=-1)),
     ("IP_OPTIONS", 4, Option("ip_options", SPECIAL)),
     ("IP_PKTINFO", 8, Option("packet_info")),
     ("IP_MTU_DISCOVER", 10, Option("pmtu_discover", INT, 1, 0, 5)),
@@ -125,7 +126,7 @@ for _constant, _linux, _option in (
     ("IPV6_UNICAST_HOPS", 16, Option("hops", INT, -1, -1, 255)),
     ("IPV6_MULTICAST_IF", 17, Option("multicast_interface6", SPECIAL)),
     ("IPV6_MULTICAST_HOPS", 18, Option("multicast_hops", INT, 1, -1, 255)),
-    ("IPV6_MULTICAST_LOOP", 19, Option("multicast_loop6", BOOL, 1)),
+    ("IPV6_MULTICAST_LOOP", 19, Option("multicast_loop6", INT, 1, high=1)),
     ("IPV6_JOIN_GROUP", 20, Option("join6", SPECIAL)),
     ("IPV6_LEAVE_GROUP", 21, Option("leave6", SPECIAL)),
     ("IPV6_MTU_DISCOVER", 23, Option("pmtu_discover6", INT, 1, 0, 5)),
@@ -142,7 +143,7 @@ for _constant, _linux, _option in (
 
 for _constant, _linux, _option in (
     ("TCP_NODELAY", 1, Option("nodelay", types=STREAM)),
-    ("TCP_MAXSEG", 2, Option("maxseg", INT, 536, 88, 32767, STREAM, zero=True)),
+    ("TCP_MAXSEG", 2, Option("maxseg", INT, 536, 88, 32767, STREAM, besides=0)),
     ("TCP_CORK", 3, Option("cork", types=STREAM)),
     ("TCP_KEEPIDLE", 4, Option("keepidle", INT, 7200, 1, 32767, STREAM)),
     ("TCP_KEEPINTVL", 5, Option("keepintvl", INT, 75, 1, 32767, STREAM)),
@@ -177,6 +178,13 @@ for _constant, _linux, _option in (
 
 #: Defaults by name.
 DEFAULTS: Final[dict[str, int]] = {option.name: option.default for option in TABLE.values()}
+
+
+def reaches(level: int, family: int, kind: int) -> bool:
+    """Whether a socket has a protocol at ``level``; IPv4's options are for IPv6 sockets too."""
+    if level == IPV6:
+        return family == socket.AF_INET6
+    return level in (SOL_SOCKET, IP, TCP if kind == STREAM else UDP)
 
 
 def find(level: int, option: int, kind: int) -> Option:
@@ -218,9 +226,11 @@ class Settings:
             kept = as_int(value)
             if kind == BOOL:
                 kept = 1 if kept else 0
+            elif kind == OCTET:
+                kept &= 0xFF
             elif kind == BUFFER:
                 kept = max(2304, min(max(0, kept), 1 << 29) * 2)  # SOCK_MIN_RCVBUF; doubled
-            elif not option.low <= kept <= option.high and (kept or not option.zero):
+            elif not option.low <= kept <= option.high and kept != option.besides:
                 raise fail(errno.EINVAL)
         self.values[option.name] = kept
         return kept

@@ -196,14 +196,14 @@ class Poll:
 def poll_events(readiness: int) -> int:
     """Readiness bits as poll(2) shows them."""
     events = 0
-    if readiness & (READ | HANGUP):
+    if readiness & READ:
         events |= POLLIN | _POLLRDNORM
     if readiness & URGENT:
         events |= POLLPRI
     if readiness & WRITE:
         events |= POLLOUT | _POLLWRNORM
     if readiness & ERROR:
-        events |= POLLERR | POLLIN | POLLOUT
+        events |= POLLERR
     if readiness & HANGUP:
         events |= POLLHUP
     return events

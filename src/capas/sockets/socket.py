@@ -50,8 +50,12 @@ class Socket(Handle):
     def bind(self, address: Any) -> None:
         """Bind to (host, port[, flowinfo, scope_id])."""
         parsed = self._parse(address, "bind")
+        description = self._description
+        mapped = len(parsed[0]) == 4 and description.family == std.AF_INET6
+        if mapped and description.settings.get("v6only"):
+            raise fail(errno.EINVAL)
         with self._driver.lock:
-            self._description.bind(parsed)
+            description.bind(parsed)
 
     def getsockname(self) -> Any:
         """The local address."""

@@ -14,24 +14,20 @@ from typing import Final
 from capas.base.checksum import Buffer
 from capas.base.clock import SECOND
 from capas.host.host import Host
-from capas.sockets import fastopen, options, plugins
-from capas.sockets.addresses import check_family
+from capas.sockets import fastopen, options, streamoptions
+from capas.sockets.addresses import check_family, reached
 from capas.sockets.description import Address, Ancillary, Description, Received
 from capas.sockets.driver import Driver
 from capas.sockets.failure import fail
 from capas.sockets.flags import MSG_EOR, MSG_ERRQUEUE, MSG_MORE, MSG_OOB, MSG_PEEK, MSG_TRUNC
 from capas.sockets.streamoptions import apply_connection, apply_listener
-from capas.sockets.tcpinfo import pack as pack_info
 from capas.transport.endpoint import ERROR, HANGUP, WRITE
 from capas.transport.ports import Binding
 from capas.transport.tcp import states, urgent
-from capas.transport.tcp.congestion.base import add_finder, known
 from capas.transport.tcp.connection import TcpConnection
 from capas.transport.tcp.layer import TcpLayer
 from capas.transport.tcp.listener import TcpListener
 from capas.wire import address as addr
-
-add_finder(plugins.find)
 
 #: option -> the host's setting it begins with, and the unit of the option in the setting's
 _SETTINGS: Final = {
@@ -41,8 +37,8 @@ _SETTINGS: Final = {
     "syncnt": ("tcp_syn_retries", 1),
     "connect_timeout": ("tcp_connect_timeout", SECOND),
 }
-#: connection states in which there is a peer to name
-_PEERLESS: Final = (states.CLOSED, states.LISTEN, states.SYN_SENT)
+#: connection states in which there is no peer to name
+_PEERLESS: Final = (states.CLOSED, states.LISTEN, states.SYN_SENT, states.TIME_WAIT)
 
 
 class StreamDescription(Description):
@@ -63,12 +59,26 @@ class StreamDescription(Description):
         self.binding: Binding | None = None
         self._scope: int = 0
         self.connecting: bool = False
+        self._connected: bool = connection is not None
         self.fastopen_keys: list[bytes] = []
         self.deferred: Address | None = None  # TCP_FASTOPEN_CONNECT: connect with the first data
-        self._congestion: str = ""
+        self.congestion: str = ""
         self._tcp: TcpLayer = host.tcp  # a restarted host has another one
         if connection is None:
             endpoint.set_ready(WRITE | HANGUP)
+
+    def _abandon(self) -> None:
+        """The connect failed: the socket may begin another, as if it had not."""
+        if not self._connected:
+            self.connection, self.connecting = None, False
+            self._idle()
+
+    def _idle(self) -> None:
+        """Neither listening nor connected any more."""
+        endpoint = self.host.new_endpoint()
+        endpoint.set_ready(WRITE | HANGUP)
+        self.exchange(endpoint)
+        self.kick()
 
     @property
     def kind(self) -> int:
@@ -79,6 +89,8 @@ class StreamDescription(Description):
 
     def bind(self, address: Address) -> None:
         """bind(2): hold the address and port."""
+        if self.connection is not None and self.connection.state == states.CLOSED:
+            self._abandon()
         if self.binding is not None or self.connection is not None:
             raise fail(errno.EINVAL)
         packed, port, scope = address
@@ -86,6 +98,8 @@ class StreamDescription(Description):
             raise fail(errno.EADDRNOTAVAIL)
         self._scope = scope
         self.binding = self._tcp.bind(self._wish(packed, port))
+        if len(packed) == 16 and not addr.is_unspecified(packed):
+            self.settings.values["v6only"] = 1
 
     def _wish(self, address: bytes, port: int) -> Binding:
         get = self.settings.get
@@ -97,9 +111,6 @@ class StreamDescription(Description):
             bool(get("v6only")),
             self.settings.values.get("device", 0),
         )
-
-    def _wildcard(self) -> bytes:
-        return addr.ANY6 if self.family == socket.AF_INET6 else addr.ANY4
 
     def listen(self, backlog: int) -> None:
         """listen(2); again: a new backlog."""
@@ -116,8 +127,8 @@ class StreamDescription(Description):
         self.listener = listener
         for name, value in self.settings.values.items():
             apply_listener(listener, name, value)
-        if self._congestion:
-            listener.congestion = self._congestion
+        if self.congestion:
+            listener.congestion = self.congestion
         listener.fastopen_keys = list(self.fastopen_keys)
         self.exchange(listener.endpoint)
 
@@ -142,7 +153,7 @@ class StreamDescription(Description):
         """A socket for a connection that was taken: it inherits the listener's options."""
         accepted = StreamDescription(self.host, self.driver, self.family, self.proto, connection)
         accepted.settings = options.Settings(self.settings.values)
-        accepted._congestion = self._congestion
+        accepted.congestion = self.congestion
         return accepted
 
     def connect(self, address: Address | None) -> bool:
@@ -157,9 +168,8 @@ class StreamDescription(Description):
         check_family(self.family == socket.AF_INET6, bool(self.settings.get("v6only")), remote)
         if addr.is_multicast(remote) or self.host.net.is_broadcast(remote):
             raise fail(errno.ENETUNREACH)
-        if addr.is_unspecified(remote):
-            remote = addr.LOOPBACK4 if len(remote) == 4 else addr.LOOPBACK6
-        wanted = (remote, port, scope)
+        source = self.binding.address if self.binding is not None else b""
+        wanted = (reached(remote, source), port, scope)
         fast = bool(self.settings.get("fastopen_connect"))
         if fast and self.deferred is None and fastopen.defer(self, wanted):
             return True
@@ -194,7 +204,7 @@ class StreamDescription(Description):
                 raise fail(errno.EALREADY)
             self.connected()
             return True
-        if self.connection.state != states.CLOSED:
+        if self._connected:
             raise fail(errno.EISCONN)
         return False
 
@@ -202,15 +212,19 @@ class StreamDescription(Description):
         """The handshake is over, well or not."""
         error = self.take_error()
         self.connecting = False
+        if not error and self.connection is not None and self.connection.state == states.CLOSED:
+            error = errno.ECONNABORTED  # it failed, and SO_ERROR has told
         if error:
+            self._abandon()
             raise fail(error)
+        self._connected = True
 
     def _set_up(self, connection: TcpConnection) -> None:
         """Write all options that were set to a connection that begins."""
         for name, value in self.settings.values.items():
             apply_connection(connection, name, value, self.now())
-        if self._congestion:
-            connection.set_congestion(self._congestion)
+        if self.congestion:
+            connection.set_congestion(self.congestion)
 
     # -- data -------------------------------------------------------------------------------------
 
@@ -255,15 +269,21 @@ class StreamDescription(Description):
 
     def shutdown(self, how: int) -> None:
         """shutdown(2)."""
+        now = self.driver.now()
+        if self.listener is not None:
+            if how != socket.SHUT_WR:
+                self.listener.close(now)
+                self.listener = None
+                self._idle()
+            return
         connection = self.connection
-        if self.listener is not None and how != socket.SHUT_WR:
-            self.listener.close(self.driver.now())
-            self.listener = None
-            self.kick()
+        if connection is not None and connection.state == states.SYN_SENT:
+            connection.abort(now)
+            self._abandon()
             return
         if connection is None or connection.state in _PEERLESS:
             raise fail(errno.ENOTCONN)
-        now = self.driver.now()
+        self.connecting, self._connected = False, True
         if how in (socket.SHUT_RD, socket.SHUT_RDWR):
             connection.shutdown_read(now)
         if how in (socket.SHUT_WR, socket.SHUT_RDWR):
@@ -363,36 +383,14 @@ class StreamDescription(Description):
 
     def get_special(self, name: str) -> int | bytes:
         """TCP_INFO, TCP_CONGESTION, path MTU."""
-        connection = self.connection
-        if name == "congestion":
-            chosen = self._congestion or self.host.config.tcp_congestion
-            return chosen.encode().ljust(16, b"\0")
-        if name == "info":
-            listening = self.listener is not None
-            return pack_info(None if connection is None else connection.info(self.now()), listening)
-        if name in ("path_mtu", "path_mtu6"):
-            if connection is None:
-                raise fail(errno.ENOTCONN)
-            return connection.path.mtu
-        if name == "ip_options":
-            return b""
-        if name == "fastopen_key":
-            return fastopen.get_key(self)
-        return super().get_special(name)
+        found = streamoptions.special(self, name)
+        return super().get_special(name) if found is None else found
 
     def set_special(self, name: str, value: int | bytes) -> None:
-        """TCP_CONGESTION by name (ENOENT if unknown)."""
+        """TCP_CONGESTION by name (ENOENT if unknown), TCP_FASTOPEN_KEY."""
         if name == "fastopen_key":
             fastopen.set_key(self, value)
-            return
-        if name != "congestion" or isinstance(value, int):
+        elif name == "congestion" and not isinstance(value, int):
+            streamoptions.set_congestion(self, value)
+        else:
             super().set_special(name, value)
-            return
-        wanted = value.rstrip(b"\0").decode("ascii", "replace")
-        if not known(wanted):
-            raise fail(errno.ENOENT)
-        self._congestion = wanted
-        if self.connection is not None:
-            self.connection.set_congestion(wanted)
-        elif self.listener is not None:
-            self.listener.congestion = wanted

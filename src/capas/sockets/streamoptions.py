@@ -4,13 +4,23 @@
 `capas.sockets.options` has checked the values; here they get the units of `UserOptions`: ns, bytes.
 """
 
-from typing import Final
+import errno
+from typing import TYPE_CHECKING, Final
 
 from capas.base.clock import MS, SECOND
+from capas.sockets import fastopen, plugins
+from capas.sockets.failure import fail
+from capas.sockets.tcpinfo import pack as pack_info
 from capas.transport.tcp import states
 from capas.transport.tcp import timers as tt
+from capas.transport.tcp.congestion.base import add_finder, known
 from capas.transport.tcp.connection import TcpConnection
 from capas.transport.tcp.listener import TcpListener
+
+if TYPE_CHECKING:
+    from capas.sockets.stream import StreamDescription
+
+add_finder(plugins.find)
 
 #: option -> what one unit of it is inside (ns), for attributes of `UserOptions`
 _TIMES: Final = {
@@ -92,3 +102,33 @@ def set_user_option(owner: TcpConnection | TcpListener, name: str, value: int) -
         return False
     owner.options = settings
     return True
+
+
+def special(description: "StreamDescription", name: str) -> int | bytes | None:
+    """TCP_INFO, TCP_CONGESTION, path MTU; None: it is none of TCP's."""
+    connection = description.connection
+    if name == "congestion":
+        chosen = description.congestion or description.host.config.tcp_congestion
+        return chosen.encode().ljust(16, b"\0")
+    if name == "info":
+        info = None if connection is None else connection.info(description.now())
+        return pack_info(info, description.listener is not None)
+    if name in ("path_mtu", "path_mtu6"):
+        if connection is None:
+            raise fail(errno.ENOTCONN)
+        return connection.path.mtu
+    if name == "ip_options":
+        return b""
+    return fastopen.get_key(description) if name == "fastopen_key" else None
+
+
+def set_congestion(description: "StreamDescription", name: bytes) -> None:
+    """TCP_CONGESTION; ENOENT: nobody knows it."""
+    wanted = name.rstrip(b"\0").decode("ascii", "replace")
+    if not known(wanted):
+        raise fail(errno.ENOENT)
+    description.congestion = wanted
+    if description.connection is not None:
+        description.connection.set_congestion(wanted)
+    elif description.listener is not None:
+        description.listener.congestion = wanted

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from capas.sockets import plugins, stream
+from capas.sockets import plugins, streamoptions
 from capas.transport.tcp.congestion import base
 
 
@@ -19,7 +19,7 @@ def test_a_package_may_offer_an_algorithm(tmp_path: Path, monkeypatch: pytest.Mo
         "class Mine(Reno):\n    name = 'of-a-package'\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    assert stream.known is base.known  # sockets bring the finder along
+    assert streamoptions.known is base.known  # sockets bring the finder along
     assert not base.known("of-nobody")
     assert base.create("of-a-package", 1000, 10_000, 0).name == "of-a-package"
     assert "of-a-package" in base.available()

@@ -40,6 +40,8 @@ def shutdown(c: "TcpConnection", now: int) -> None:
     if state not in (SYN_RECEIVED, ESTABLISHED, CLOSE_WAIT):
         return
     c.tx.fin_queued = True
+    if state == CLOSE_WAIT or c.life.read_shut:
+        c.endpoint.set_ready(HANGUP)
     if state == SYN_RECEIVED:
         return  # "queue for processing after entering ESTABLISHED": `connected` goes on
     c.set_state(LAST_ACK if state == CLOSE_WAIT else FIN_WAIT_1, now)

@@ -13,7 +13,7 @@ from capas.base.checksum import Buffer
 from capas.base.clock import NEVER, SECOND
 from capas.base.events import Tracer
 from capas.base.seq import M32
-from capas.transport.endpoint import ERROR, READ, WRITE, Endpoint
+from capas.transport.endpoint import ERROR, HANGUP, READ, WRITE, Endpoint
 from capas.transport.tcp import arrives, closing, expiry, info, output, user
 from capas.transport.tcp import timers as tt
 from capas.transport.tcp.acknowledge import acknowledged
@@ -363,7 +363,7 @@ class TcpConnection(tt.Owner):
     def shutdown_read(self, now: int) -> None:
         """SHUT_RD: reads give the end of the stream."""
         self.life.read_shut = True
-        self.endpoint.set_ready(READ)
+        self.endpoint.set_ready(READ | HANGUP if self.tx.fin_queued else READ)
 
     def close(self, now: int) -> None:
         """close(2): the socket is gone; the connection ends by itself."""

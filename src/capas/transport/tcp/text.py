@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """SEGMENT ARRIVES, sixth to eighth: urgent pointer, text, FIN (RFC 9293 §3.10.7.4)."""
 
+import errno
 from typing import TYPE_CHECKING
 
 from capas.base.seq import M32
@@ -41,11 +42,14 @@ def seventh_process_text(c: "TcpConnection", seg: Segment, now: int) -> None:
     rx = c.rx
     if c.neg.ecn_ok:
         _see_marks(c, seg)
-    if c.life.reader_gone:
+    if c.life.reader_gone or (c.life.read_shut and c.tx.fin_queued):
         # Data for a socket nobody reads any more (RFC 9293 §3.10.4, RFC 1122 §4.2.2.13).
         c.counters.add("tcp.data_after_close")
         closing.refuse(c, seg.ack & M32, now)
-        closing.done(c, now)
+        if c.life.reader_gone:
+            closing.done(c, now)
+        else:
+            closing.fail(c, errno.ECONNRESET, now)
         return
     nxt = rx.rcv_nxt
     seq = seg.seq

@@ -14,7 +14,7 @@ from capas.transport.endpoint import READ, WRITE
 from capas.transport.tcp import urgent
 from capas.transport.tcp.congestion import base as congestion
 from capas.transport.tcp.manners import congestion_name
-from capas.transport.tcp.receiver import ACK_NOW
+from capas.transport.tcp.receiver import ACK_DELAYED, ACK_NOW
 from capas.transport.tcp.recovery import in_flight
 from capas.transport.tcp.states import CAN_SEND, CLOSED, SYN_SENT
 
@@ -80,7 +80,7 @@ def receive(c: "TcpConnection", limit: int, now: int, peek: bool) -> bytes | Non
         if not peek:
             _after_read(c, now)
         return data
-    if c.error:
+    if c.error and not (0 <= rx.fin_seq < rx.rcv_nxt):  # after a FIN, what came before it counts
         raise os_error(c.take_error())
     if receive_ended(c):
         return b""
@@ -116,6 +116,8 @@ def _after_read(c: "TcpConnection", now: int) -> None:
     empty = not (rx.buffered if rx.mark is None else urgent.readable(c))
     if empty and not receive_ended(c):
         c.endpoint.readiness &= ~READ
+    if rx.ack == ACK_DELAYED and not rx.buffered:
+        _read_all(c)
     if rx.auto_max:
         rx.tune(now, c.rtt.srtt)
     c.account()
@@ -126,6 +128,18 @@ def _after_read(c: "TcpConnection", now: int) -> None:
         and (rx.eager or 2 * window <= rx.best)
         and space - window >= min(rx.rcv_mss, rx.limit // 2)
     ):
+        rx.ack = ACK_NOW
+        c.want_output()
+
+
+def _read_all(c: "TcpConnection") -> None:
+    """A short segment was read: unless an answer is likely, nothing is left to wait for (Linux).
+
+    The peer's next short segment may wait for this acknowledgement (Nagle).
+    """
+    rx = c.rx
+    short = rx.rcv_nxt - rx.last_ack_sent < rx.rcv_mss
+    if short and not c.life.pingpong and c.options.quickack != 0 and not rx.eager:
         rx.ack = ACK_NOW
         c.want_output()
 
