@@ -2,6 +2,7 @@
 """Arguments of socket calls, checked as CPython's C code checks them."""
 
 import io
+import math
 import operator
 import os
 import socket
@@ -11,6 +12,7 @@ from typing import Any
 from capas.sockets.description import Ancillary
 
 _INT_MAX = 0x7FFFFFFF
+_TIME_MAX = 2.0**63 / 1e9  # seconds of 64 bits of ns
 
 
 def c_int(value: Any) -> int:
@@ -19,6 +21,30 @@ def c_int(value: Any) -> int:
     if not -_INT_MAX - 1 <= number <= _INT_MAX:
         raise OverflowError("Python int too large to convert to C int")
     return number
+
+
+def c_size(value: Any) -> int:
+    """A Py_ssize_t: TypeError."""
+    return value if type(value) is int else operator.index(value)
+
+
+def seconds(value: Any) -> float:
+    """A timeout: TypeError, ValueError, OverflowError."""
+    if not isinstance(value, float):
+        return float(operator.index(value))
+    if math.isnan(value):
+        raise ValueError("Invalid value NaN (not a number)")
+    if abs(value) >= _TIME_MAX:
+        raise OverflowError("timestamp out of range for platform time_t")
+    return value
+
+
+def option(value: Any) -> int | bytes:
+    """The value of an option: a C int, or bytes."""
+    try:
+        return c_int(value)
+    except (TypeError, OverflowError):
+        return bytes(readable(value))
 
 
 def is_regular(file: Any) -> bool:
@@ -34,10 +60,13 @@ def readable(data: Any) -> bytes | memoryview:
     if type(data) is bytes:
         return data
     try:
-        return memoryview(data).cast("B")
+        view = memoryview(data)
     except TypeError:
         kind = type(data).__name__
         raise TypeError(f"a bytes-like object is required, not '{kind}'") from None
+    if not view.c_contiguous:
+        raise BufferError("memoryview: underlying buffer is not C-contiguous")
+    return view.cast("B")
 
 
 def writable(buffer: Any, what: str) -> memoryview:

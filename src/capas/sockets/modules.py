@@ -197,13 +197,7 @@ def _stand_ins() -> list[tuple[Any, str, Any]]:
         (socket, "socket", DispatchingSocket),
         (socket, "getaddrinfo", dispatch(socket.getaddrinfo, resolver.getaddrinfo)),
         (socket, "getnameinfo", dispatch(socket.getnameinfo, resolver.getnameinfo)),
-        (
-            socket,
-            "gethostbyname",
-            dispatch(
-                socket.gethostbyname, lambda host, name: resolver.gethostbyname_ex(host, name)[2][0]
-            ),
-        ),
+        (socket, "gethostbyname", dispatch(socket.gethostbyname, resolver.gethostbyname)),
         (socket, "gethostbyname_ex", dispatch(socket.gethostbyname_ex, resolver.gethostbyname_ex)),
         (socket, "gethostbyaddr", dispatch(socket.gethostbyaddr, resolver.gethostbyaddr)),
         (socket, "gethostname", dispatch(socket.gethostname, lambda host: host.name)),

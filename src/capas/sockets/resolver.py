@@ -9,31 +9,47 @@ Results and errors are those of CPython's functions with glibc.
 
 import errno
 import socket as std
-from collections.abc import Generator, Iterable
+from collections.abc import Generator
 from typing import Any, Final, TypeVar
 
 from capas.base.rng import Rng
 from capas.host.host import Host
 from capas.sockets import dns
-from capas.sockets.addresses import numeric
+from capas.sockets.addresses import numeric, resolve
 from capas.sockets.services import port_of, service_of
 from capas.wire import address as addr
 
 T = TypeVar("T")
 Info = tuple[std.AddressFamily, std.SocketKind, int, str, tuple[Any, ...]]
+Kind = tuple[std.SocketKind, int, str]
 Resolving = Generator[dns.Ask, bytes | None, T]
 
 _EAI_ADDRFAMILY: Final = -9  # glibc
 _V4MAPPED: Final = int(getattr(std, "AI_V4MAPPED", 8))
 _ADDRCONFIG: Final = int(getattr(std, "AI_ADDRCONFIG", 0x20))
 _NUMERICSERV: Final = int(getattr(std, "AI_NUMERICSERV", 0x400))
+_ALLOWED: Final = sum(
+    {
+        int(getattr(std, name, linux))
+        for name, linux in (
+            ("AI_PASSIVE", 1),
+            ("AI_CANONNAME", 2),
+            ("AI_NUMERICHOST", 4),
+            ("AI_V4MAPPED", 8),
+            ("AI_ALL", 0x10),
+            ("AI_ADDRCONFIG", 0x20),
+            ("AI_NUMERICSERV", 0x400),
+        )
+    }
+)
 _SIZES: Final = {int(std.AF_INET): 4, int(std.AF_INET6): 16}
 
 #: (type, protocol) in the order glibc answers
-_KINDS: Final[tuple[tuple[std.SocketKind, int, str], ...]] = (
+_RAW: Final[Kind] = (std.SocketKind(3), 0, "")
+_KINDS: Final[tuple[Kind, ...]] = (
     (std.SOCK_STREAM, 6, "tcp"),
     (std.SOCK_DGRAM, 17, "udp"),
-    (std.SocketKind(3), 0, ""),  # SOCK_RAW
+    _RAW,
 )
 
 
@@ -91,27 +107,26 @@ def _candidates(host: Host, name: str) -> list[str]:
     return [name] if "." in name else [*(f"{name}.{domain}" for domain in host.search), name]
 
 
-def _port(port: Any, protocols: Iterable[str], flags: int) -> int:
-    if port is None:
-        return 0
+def _ports(port: Any, kinds: list[Kind], flags: int) -> dict[Kind, int]:
+    """The port of each kind of socket that has the service."""
     if isinstance(port, bytes):
         port = port.decode("ascii")
-    if isinstance(port, str):
-        if not port.encode():  # UnicodeEncodeError as in CPython
-            return 0
-        try:
-            return int(port) & 0xFFFF
-        except ValueError:
-            pass
-        if not flags & _NUMERICSERV:
-            for protocol in protocols:
-                number = port_of(port, protocol)
-                if number is not None:
-                    return number
+    if port is None or (isinstance(port, str) and not port.encode()):  # else UnicodeEncodeError
+        return dict.fromkeys(kinds, 0)
+    if not isinstance(port, str | int):
+        raise OSError("Int or String expected")
+    number = int(port) if isinstance(port, int) or port.lstrip("-").isdecimal() else None
+    if number is None and flags & _NUMERICSERV:
+        raise gai_error(std.EAI_NONAME, "Name or service not known")
+    found: dict[Kind, int] = {}
+    if number is None:
+        named = {kind: port_of(str(port), kind[2]) for kind in kinds if kind[2]}
+        found = {kind: one for kind, one in named.items() if one is not None}
+    elif number >= 0 and (len(kinds) > 1 or kinds[0][2]):  # raw sockets alone have no services
+        found = dict.fromkeys(kinds, number & 0xFFFF)
+    if not found:
         raise gai_error(std.EAI_SERVICE, "Servname not supported for ai_socktype")
-    if isinstance(port, int):
-        return port & 0xFFFF
-    raise OSError("Int or String expected")
+    return found
 
 
 def _text(name: Any) -> str | None:
@@ -126,15 +141,19 @@ def infos(
     host: Host, name: Any, port: Any, family: int, type: int, proto: int, flags: int
 ) -> Resolving[list[Info]]:
     """What getaddrinfo answers; a generator of what has to be asked."""
+    if flags & ~_ALLOWED or (flags & std.AI_CANONNAME and not name):
+        raise gai_error(std.EAI_BADFLAGS, "Bad value for ai_flags")
+    if name is None and port is None:
+        raise gai_error(std.EAI_NONAME, "Name or service not known")
     if family not in (0, int(std.AF_INET), int(std.AF_INET6)):
         raise gai_error(std.EAI_FAMILY, "ai_family not supported")
-    kinds = [
-        k for k in _KINDS if (type in (0, int(k[0])) and proto in (0, k[1])) or k[0] == 3 == type
-    ]
+    kinds = [k for k in _KINDS if type in (0, int(k[0])) and proto in (0, k[1])]
+    if not kinds and type in (0, 3):
+        kinds = [_RAW]
     if not kinds:
         raise gai_error(std.EAI_SOCKTYPE, "ai_socktype not supported")
     text = _text(name)
-    number = _port(port, [k[2] for k in kinds if k[2]], flags)
+    ports = _ports(port, kinds, flags)
     size = _SIZES.get(family, 0)
     scope = 0
     literal = numeric(host, text) if text else None
@@ -144,6 +163,8 @@ def infos(
         packed, scope = literal
         if size == 16 and len(packed) == 4 and flags & _V4MAPPED:
             packed = addr.map_v4(packed)
+        elif size == 4:
+            packed = addr.unmap_v4(packed)
         if size not in (0, len(packed)):
             raise gai_error(_EAI_ADDRFAMILY, "Address family for hostname not supported")
         addresses = [packed]
@@ -154,7 +175,7 @@ def infos(
     canonical = text or "" if flags & std.AI_CANONNAME else ""
     found: list[Info] = []
     for address in addresses:
-        for kind, protocol, _ in kinds:
+        for (kind, protocol, _), number in ports.items():
             where = _sockaddr(address, number, scope)
             of = std.AF_INET if len(address) == 4 else std.AF_INET6
             found.append((of, kind, protocol or proto, canonical, where))
@@ -213,8 +234,8 @@ def naming(host: Host, sockaddr: Any, flags: int) -> Resolving[tuple[str, str]]:
         name = _listed(host, packed)
         if name is None and host.nameservers:
             name = yield from dns.reverse(packed, host.nameservers, message_ids(host))
-        if name is None and flags & std.NI_NAMEREQD:
-            raise gai_error(std.EAI_NONAME, "Name or service not known")
+    if name is None and flags & std.NI_NAMEREQD:
+        raise gai_error(std.EAI_NONAME, "Name or service not known")
     service: str | None = None
     if not flags & std.NI_NUMERICSERV:
         service = service_of(port, "udp" if flags & std.NI_DGRAM else "tcp")
@@ -291,6 +312,16 @@ def getaddrinfo(
 ) -> list[Info]:
     """`socket.getaddrinfo` on a host of ours."""
     return run_blocking(on, infos(on, host, port, int(family), int(type), proto, int(flags)))
+
+
+def gethostbyname(host: Host, name: Any) -> str:
+    """`socket.gethostbyname` of ``host``: IPv4 only."""
+    if not isinstance(name, str | bytes | bytearray):
+        kind = type(name).__name__
+        raise TypeError(f"gethostbyname() argument 1 must be str, bytes or bytearray, not {kind}")
+    text = name if isinstance(name, str) else bytes(name).decode("ascii")
+    packed, _ = resolve(host, std.AF_INET, text, lambda n, family: address_of(host, n, family))
+    return addr.text(packed)
 
 
 def getnameinfo(host: Host, sockaddr: Any, flags: int) -> tuple[str, str]:

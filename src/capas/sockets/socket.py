@@ -14,7 +14,16 @@ from typing import Any, Final
 
 from capas.host.host import Host
 from capas.sockets import addresses, options, resolver
-from capas.sockets.arguments import c_int, control, gathered, is_regular, readable, writable
+from capas.sockets.arguments import (
+    c_int,
+    c_size,
+    control,
+    gathered,
+    is_regular,
+    option,
+    readable,
+    writable,
+)  # fmt: skip
 from capas.sockets.current import current_host, require_host
 from capas.sockets.description import Address, Ancillary, Received
 from capas.sockets.failure import fail
@@ -127,7 +136,7 @@ class Socket(Handle):
     def set_inheritable(self, inheritable: bool) -> None:
         """Only remembered: see `get_inheritable`."""
         if self.description is not None:  # EBADF
-            self._driver.descriptors.mark(self._fd, inheritable)
+            self._driver.descriptors.mark(self._fd, bool(c_int(inheritable)))
 
     # -- sending ----------------------------------------------------------------------------------
 
@@ -218,20 +227,20 @@ class Socket(Handle):
 
     def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
         """At most ``bufsize`` bytes; b"" at the end of the stream."""
-        if bufsize < 0:
+        if c_size(bufsize) < 0:
             raise ValueError("negative buffersize in recv")
         return self._receive(bufsize, flags).data if bufsize else b""  # CPython asks nobody then
 
     def recvfrom(self, bufsize: int, flags: int = 0, /) -> tuple[bytes, Any]:
         """(data, address of the sender)."""
-        if bufsize < 0:
+        if c_size(bufsize) < 0:
             raise ValueError("negative buffersize in recvfrom")
         received = self._receive(bufsize, flags)
         return received.data, self._form(received.source)
 
     def _room(self, buffer: Any, nbytes: int, name: str) -> memoryview:
         view = writable(buffer, f"{name}() argument 1")
-        if nbytes < 0:
+        if c_size(nbytes) < 0:
             raise ValueError(f"negative buffersize in {name}")
         if nbytes > len(view):
             raise ValueError("buffer too small for requested bytes")
@@ -256,9 +265,9 @@ class Socket(Handle):
         self, bufsize: int, ancbufsize: int = 0, flags: int = 0, /
     ) -> tuple[bytes, list[Any], int, Any]:
         """(data, control messages, flags, address)."""
-        if bufsize < 0:
+        if c_size(bufsize) < 0:
             raise ValueError("negative buffer size in recvmsg()")
-        if c_int(ancbufsize) < 0:
+        if c_size(ancbufsize) < 0:
             raise ValueError("invalid ancillary data buffer length")
         received = self._receive(bufsize, flags)
         messages, shown = _fit(received, ancbufsize)
@@ -269,7 +278,7 @@ class Socket(Handle):
     ) -> tuple[int, list[Any], int, Any]:
         """Scatter into ``buffers``; (number of bytes, control messages, flags, address)."""
         views = [writable(buffer, "recvmsg_into() argument 1") for buffer in _several(buffers)]
-        if c_int(ancbufsize) < 0:
+        if c_size(ancbufsize) < 0:
             raise ValueError("invalid ancillary data buffer length")
         received = self._receive(sum(len(view) for view in views), flags)
         data = received.data
@@ -285,18 +294,18 @@ class Socket(Handle):
 
     def setsockopt(self, level: int, optname: int, value: Any, optlen: int | None = None) -> None:
         """Set an option from an int or the bytes of a C value."""
-        if value is None:
-            value = bytes(optlen or 0)
-        kept = value if isinstance(value, int) else bytes(value)
+        level, optname = c_int(level), c_int(optname)
+        if (value is None) != (optlen is not None):
+            raise TypeError("socket option should be integer, bytes-like object or None")
+        kept = option(value) if optlen is None else bytes(optlen)
         with self._driver.lock:
-            self.description.set_option(
-                level, optname, int(kept) if isinstance(kept, int) else kept
-            )
+            self.description.set_option(level, optname, kept)
 
     def getsockopt(self, level: int, optname: int, buflen: int = 0, /) -> Any:
         """An option as int, or as at most ``buflen`` bytes."""
+        level, optname, buflen = c_int(level), c_int(optname), c_int(buflen)
         if not 0 <= buflen <= 1024:
-            raise fail(errno.EINVAL)
+            raise OSError("getsockopt buflen out of range")
         with self._driver.lock:
             value = self.description.get_option(level, optname)
         if buflen:

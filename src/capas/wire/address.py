@@ -33,6 +33,8 @@ def text(address: bytes) -> str:
     """Text of a packed address, IPv6 as RFC 5952 wants it."""
     if len(address) == 4:
         return "%d.%d.%d.%d" % tuple(address)
+    if is_v4_mapped(address):  # RFC 5952 §5; ipaddress does so from Python 3.13 on
+        return "::ffff:%d.%d.%d.%d" % tuple(address[12:])
     return str(IPv6Address(address))
 
 
