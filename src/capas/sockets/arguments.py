@@ -11,14 +11,14 @@ from typing import Any
 
 from capas.sockets.description import Ancillary
 
-_INT_MAX = 0x7FFFFFFF
+INT_MAX = 0x7FFFFFFF
 _TIME_MAX = 2.0**63 / 1e9  # seconds of 64 bits of ns
 
 
 def c_int(value: Any) -> int:
     """A C int: TypeError, OverflowError."""
     number = operator.index(value)
-    if not -_INT_MAX - 1 <= number <= _INT_MAX:
+    if not -INT_MAX - 1 <= number <= INT_MAX:
         raise OverflowError("Python int too large to convert to C int")
     return number
 
@@ -31,12 +31,12 @@ def c_size(value: Any) -> int:
 def seconds(value: Any) -> float:
     """A timeout: TypeError, ValueError, OverflowError."""
     if not isinstance(value, float):
-        return float(operator.index(value))
-    if math.isnan(value):
+        value = operator.index(value)
+    elif math.isnan(value):
         raise ValueError("Invalid value NaN (not a number)")
     if abs(value) >= _TIME_MAX:
         raise OverflowError("timestamp out of range for platform time_t")
-    return value
+    return float(value)
 
 
 def option(value: Any) -> int | bytes:

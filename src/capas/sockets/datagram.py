@@ -126,9 +126,10 @@ class DatagramDescription(Description):
         """send(2) and its kind: one datagram; never blocks."""
         if flags & MSG_OOB:
             raise fail(errno.EOPNOTSUPP)
-        if self._write_shut:
-            raise fail(errno.EPIPE)
         udp = self.udp
+        if self._write_shut:
+            udp.raise_error()
+            raise fail(errno.EPIPE)
         if not udp.port:
             udp.bind(self._wildcard(), 0)  # as Linux, before it finds that nobody is to hear it
         to: Destination | None = None

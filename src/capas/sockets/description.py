@@ -178,12 +178,16 @@ class Description(ABC):
     def kind(self) -> int:
         """Which options it has: options.STREAM or options.DATAGRAM."""
 
-    def get_option(self, level: int, number: int) -> int | bytes:
-        """getsockopt(2)."""
+    def readable_option(self, level: int, number: int) -> options.Option:
+        """The option of getsockopt(2): ENOPROTOOPT, EOPNOTSUPP."""
         if not options.reaches(level, self.family, self.kind):
             six = self.family == socket.AF_INET6
             raise fail(errno.ENOPROTOOPT if six else errno.EOPNOTSUPP)
-        option = options.find(level, number, self.kind)
+        return options.find(level, number, self.kind)
+
+    def get_option(self, level: int, number: int) -> int | bytes:
+        """getsockopt(2)."""
+        option = self.readable_option(level, number)
         if option.kind == options.READ_ONLY:
             return self.fact(option.name)
         if option.name in ("ttl", "hops") and self.settings.get(option.name) <= 0:

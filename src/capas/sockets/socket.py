@@ -15,6 +15,7 @@ from typing import Any, Final
 from capas.host.host import Host
 from capas.sockets import addresses, options, resolver
 from capas.sockets.arguments import (
+    INT_MAX,
     c_int,
     c_size,
     control,
@@ -267,7 +268,7 @@ class Socket(Handle):
         """(data, control messages, flags, address)."""
         if c_size(bufsize) < 0:
             raise ValueError("negative buffer size in recvmsg()")
-        if c_size(ancbufsize) < 0:
+        if not 0 <= c_size(ancbufsize) <= INT_MAX:
             raise ValueError("invalid ancillary data buffer length")
         received = self._receive(bufsize, flags)
         messages, shown = _fit(received, ancbufsize)
@@ -278,7 +279,7 @@ class Socket(Handle):
     ) -> tuple[int, list[Any], int, Any]:
         """Scatter into ``buffers``; (number of bytes, control messages, flags, address)."""
         views = [writable(buffer, "recvmsg_into() argument 1") for buffer in _several(buffers)]
-        if c_size(ancbufsize) < 0:
+        if not 0 <= c_size(ancbufsize) <= INT_MAX:
             raise ValueError("invalid ancillary data buffer length")
         received = self._receive(sum(len(view) for view in views), flags)
         data = received.data
@@ -297,7 +298,10 @@ class Socket(Handle):
         level, optname = c_int(level), c_int(optname)
         if (value is None) != (optlen is not None):
             raise TypeError("socket option should be integer, bytes-like object or None")
-        kept = option(value) if optlen is None else bytes(optlen)
+        if optlen is not None and c_size(optlen):  # of nothing
+            fits = 4 <= optlen & 0xFFFFFFFF <= INT_MAX
+            raise fail(errno.EFAULT if fits else errno.EINVAL)
+        kept = option(value) if optlen is None else b""
         with self._driver.lock:
             self.description.set_option(level, optname, kept)
 

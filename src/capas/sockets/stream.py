@@ -349,7 +349,7 @@ class StreamDescription(Description):
 
     def get_option(self, level: int, number: int) -> int | bytes:
         """As any description; what was never set has the host's setting."""
-        name = options.find(level, number, options.STREAM).name
+        name = self.readable_option(level, number).name
         source = _SETTINGS.get(name)
         if source is None or name in self.settings.values:
             return super().get_option(level, number)
@@ -367,7 +367,8 @@ class StreamDescription(Description):
 
     def apply(self, name: str, value: int) -> None:
         """Write the value to the connection or listener, if there is one."""
-        if name == "v6only" and self.binding is not None:
+        closed = self.connection is None or self.connection.state == states.CLOSED
+        if name == "v6only" and (self.binding is not None or not closed):
             raise fail(errno.EINVAL)
         fastopen.check_option(self, name)
         if name in ("tos", "tclass") and self.host.config.tcp_manners != "freebsd":
