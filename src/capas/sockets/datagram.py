@@ -130,7 +130,7 @@ class DatagramDescription(Description):
         if self._write_shut:
             udp.raise_error()
             raise fail(errno.EPIPE)
-        if not udp.port:
+        if not udp.port and not (address[1] if address is not None else udp.remote):
             udp.bind(self._wildcard(), 0)  # as Linux, before it finds that nobody is to hear it
         to: Destination | None = None
         if address is not None:

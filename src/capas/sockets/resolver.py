@@ -38,6 +38,8 @@ _ALLOWED: Final = sum(
             ("AI_V4MAPPED", 8),
             ("AI_ALL", 0x10),
             ("AI_ADDRCONFIG", 0x20),
+            ("AI_IDN", 0x40),
+            ("AI_CANONIDN", 0x80),
             ("AI_NUMERICSERV", 0x400),
         )
     }
@@ -115,15 +117,17 @@ def _ports(port: Any, kinds: list[Kind], flags: int) -> dict[Kind, int]:
         return dict.fromkeys(kinds, 0)
     if not isinstance(port, str | int):
         raise OSError("Int or String expected")
-    number = int(port) if isinstance(port, int) or port.lstrip("-").isdecimal() else None
-    if number is None and flags & _NUMERICSERV:
-        raise gai_error(std.EAI_NONAME, "Name or service not known")
     found: dict[Kind, int] = {}
-    if number is None:
+    try:
+        number = int(port)
+    except ValueError:
+        if flags & _NUMERICSERV:
+            raise gai_error(std.EAI_NONAME, "Name or service not known") from None
         named = {kind: port_of(str(port), kind[2]) for kind in kinds if kind[2]}
         found = {kind: one for kind, one in named.items() if one is not None}
-    elif number >= 0 and (len(kinds) > 1 or kinds[0][2]):  # raw sockets alone have no services
-        found = dict.fromkeys(kinds, number & 0xFFFF)
+    else:
+        if number >= 0 and kinds != [_RAW]:  # which has no services
+            found = dict.fromkeys(kinds, number & 0xFFFF)
     if not found:
         raise gai_error(std.EAI_SERVICE, "Servname not supported for ai_socktype")
     return found

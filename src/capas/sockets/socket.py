@@ -24,7 +24,7 @@ from capas.sockets.arguments import (
     option,
     readable,
     writable,
-)  # fmt: skip
+)
 from capas.sockets.current import current_host, require_host
 from capas.sockets.description import Address, Ancillary, Received
 from capas.sockets.failure import fail
