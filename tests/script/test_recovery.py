@@ -10,7 +10,7 @@ from capas.base.clock import MS, SECOND
 from capas.testing.script import Peer, Script
 from capas.transport.tcp import recovery
 from capas.transport.tcp.connection import TcpConnection
-from capas.wire.tcp import ACK, FIN
+from capas.wire.tcp import ACK, FIN, PSH
 
 MSS = 1000
 RTT = 100 * MS
@@ -683,3 +683,19 @@ def test_frto_trusts_no_peer_that_reneged() -> None:
     script.run(3 * SECOND)
     peer.send(ACK, ack=at(6))
     assert script.counter("tcp.undo") == 0
+
+
+@pytest.mark.rfc("9293", "3.9.1.2", "MUST-61")
+def test_a_record_that_is_sent_again_is_pushed_again() -> None:
+    """MSG_EOR: no segment crosses its end, the first time or later (Google's eor scripts)."""
+    script, c, peer = established()
+    c.options.nodelay = True
+    for _ in range(2):
+        script.call(lambda now: c.send(b"x" * 400, now, record=True))
+        peer.expect(ACK, length=400, push=True)
+    script.send(c, b"y" * 3000)
+    peer.drain()
+    peer.send(ACK, ack=1)
+    script.run(2 * SECOND)
+    again = [seen for seen in peer.drain() if seen.data.startswith(b"x")]
+    assert [(len(seen.data), seen.flags & PSH) for seen in again[:2]] == [(400, PSH)] * 2

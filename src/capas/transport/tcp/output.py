@@ -18,6 +18,7 @@ from capas.transport.tcp import timers as tt
 from capas.transport.tcp.handshake import ts_now, update_mss
 from capas.transport.tcp.life import BUSY, RWND_LIMITED
 from capas.transport.tcp.receiver import ACK_DELAYED, ACK_NOW
+from capas.transport.tcp.record import PUSHED, Record
 from capas.transport.tcp.recovery import CWR as PHASE_CWR
 from capas.transport.tcp.recovery import RECOVERY, in_flight
 from capas.transport.tcp.states import HAS_OUTPUT, SYN_RECEIVED
@@ -27,7 +28,6 @@ from capas.wire.tcp_options import TIMESTAMP_PREFIX, pack_timestamps, timestamps
 
 if TYPE_CHECKING:
     from capas.transport.tcp.connection import TcpConnection
-    from capas.transport.tcp.record import Record
 
 ECT0: Final = 2  # RFC 3168 §5: ECN-capable transport
 _NO_PIECES: Final = ()
@@ -195,7 +195,7 @@ def retransmit(c: "TcpConnection", record: "Record", allowed: int, now: int) -> 
         board.split(record, record.seq + limit)
     n = min(record.end, tx.queue_end) - record.seq
     flags = FIN if record.end > tx.queue_end else 0
-    if (record.end == tx.queue_end or flags or n > tx.mss) and n:
+    if n and (record.end == tx.queue_end or flags or n > tx.mss or record.flags & PUSHED):
         flags |= PSH
     size = record.end - record.seq
     if c.recovery.retrans_stamp < 0:
@@ -334,6 +334,8 @@ def _send_run(c: "TcpConnection", n: int, last: bool, flight: int, now: int) -> 
     if n % tx.mss:
         tx.small_end = end
     c.board.sent(seq, end, now, flight)
+    if last and tx.eor:
+        c.board.newest().flags |= PUSHED
     transmit(c, seq, n, flags, now)
     tx.snd_nxt = end
     c.cc.on_sent(now, n, flight + n)

@@ -12,6 +12,7 @@ LOST: Final = 2
 RETRANS: Final = 4  # a retransmission of it is in flight
 EVER_RETRANS: Final = 8  # Karn: no round-trip sample from it
 PROBE: Final = 16  # sent as a tail loss probe
+PUSHED: Final = 32  # it ends what the user marked as a record (MSG_EOR): PSH again, too
 
 
 @final
@@ -66,6 +67,7 @@ class Record:
             self.app_limited,
         )
         rest.flags = self.flags
+        self.flags &= ~PUSHED
         self.end = at
         return rest
 

@@ -103,6 +103,10 @@ class Scoreboard:
             )
         )
 
+    def newest(self) -> Record:
+        """What `sent` was told of last."""
+        return self._records[-1]
+
     def retransmitted(self, record: Record, now: int) -> None:
         """``record`` left once more."""
         if not record.flags & RETRANS:
