@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a frame costs on a wire, counted in Python calls, so that a noisy machine cannot fail it."""
 
-import gc
 import sys
 from itertools import pairwise
 from socket import AF_INET, SOCK_DGRAM
@@ -34,7 +33,6 @@ def calls_of(function):
         if event == "call":
             count += 1
 
-    gc.collect()  # what other tests left behind calls finalizers
     sys.setprofile(profile)
     try:
         function()
