@@ -161,10 +161,8 @@ def form(family: int, address: Address) -> tuple[Any, ...]:
     return addr.text(packed), port, 0, scope if addr.is_link_local(packed) else 0
 
 
-def reached(packed: bytes, source: bytes) -> bytes:
-    """Where what is sent to ``packed`` goes: to nowhere in particular is to oneself (Linux)."""
-    if not addr.is_unspecified(packed):
-        return packed
+def oneself(packed: bytes, source: bytes) -> bytes:
+    """Where what is sent to ``packed``, which is unspecified, goes (Linux)."""
     if len(source) == len(packed) and not addr.is_unspecified(source):
         return source
     return addr.LOOPBACK4 if len(packed) == 4 else addr.LOOPBACK6

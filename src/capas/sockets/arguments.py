@@ -12,7 +12,7 @@ from typing import Any
 from capas.sockets.description import Ancillary
 
 INT_MAX = 0x7FFFFFFF
-_TIME_MAX = 2.0**63 / 1e9  # seconds of 64 bits of ns
+TIME_MAX = 2.0**63 / 1e9  # seconds of 64 bits of ns
 
 
 def c_int(value: Any) -> int:
@@ -34,13 +34,22 @@ def seconds(value: Any) -> float:
         value = operator.index(value)
     elif math.isnan(value):
         raise ValueError("Invalid value NaN (not a number)")
-    if abs(value) >= _TIME_MAX:
+    if abs(value) >= TIME_MAX:
         raise OverflowError("timestamp out of range for platform time_t")
     return float(value)
 
 
+def c_ints(one: Any, other: Any) -> tuple[int, int]:
+    """Two of `c_int`."""
+    if type(one) is type(other) is int and -INT_MAX <= one <= INT_MAX and abs(other) <= INT_MAX:
+        return one, other
+    return c_int(one), c_int(other)
+
+
 def option(value: Any) -> int | bytes:
     """The value of an option: a C int, or bytes."""
+    if type(value) is int and -INT_MAX <= value <= INT_MAX:
+        return value
     try:
         return c_int(value)
     except (TypeError, OverflowError):

@@ -11,7 +11,7 @@ from capas.base.clock import SECOND, US
 from capas.host.host import Host
 from capas.internet.types import IcmpError
 from capas.sockets import options
-from capas.sockets.addresses import check_family, reached
+from capas.sockets.addresses import check_family, oneself
 from capas.sockets.description import Address, Ancillary, Description, Received
 from capas.sockets.driver import Driver
 from capas.sockets.failure import fail
@@ -115,7 +115,9 @@ class DatagramDescription(Description):
             return True
         packed, port, scope = address
         check_family(self.family == socket.AF_INET6, self.udp.options.v6only, packed)
-        self.udp.connect(reached(packed, self.udp.local), port, scope)
+        if addr.is_unspecified(packed):
+            packed = oneself(packed, self.udp.local)
+        self.udp.connect(packed, port, scope)
         return True
 
     # -- sending ----------------------------------------------------------------------------------
@@ -138,7 +140,9 @@ class DatagramDescription(Description):
             check_family(self.family == socket.AF_INET6, udp.options.v6only, packed)
             if not port:
                 raise fail(errno.EINVAL)
-            to = Destination(reached(packed, udp.local), port, scope)
+            if addr.is_unspecified(packed):
+                packed = oneself(packed, udp.local)
+            to = Destination(packed, port, scope)
         if ancillary:
             if to is None:
                 if not udp.remote:

@@ -180,10 +180,9 @@ class Description(ABC):
 
     def readable_option(self, level: int, number: int) -> options.Option:
         """The option of getsockopt(2): ENOPROTOOPT, EOPNOTSUPP."""
-        if not options.reaches(level, self.family, self.kind):
-            six = self.family == socket.AF_INET6
-            raise fail(errno.ENOPROTOOPT if six else errno.EOPNOTSUPP)
-        return options.find(level, number, self.kind)
+        family = self.family
+        elsewhere = errno.ENOPROTOOPT if family == socket.AF_INET6 else errno.EOPNOTSUPP
+        return options.find(level, number, self.kind, family, elsewhere)
 
     def get_option(self, level: int, number: int) -> int | bytes:
         """getsockopt(2)."""
@@ -201,9 +200,7 @@ class Description(ABC):
 
     def set_option(self, level: int, number: int, value: int | bytes) -> None:
         """setsockopt(2)."""
-        if not options.reaches(level, self.family, self.kind):
-            raise fail(errno.ENOPROTOOPT)
-        option = options.find(level, number, self.kind)
+        option = options.find(level, number, self.kind, self.family, errno.ENOPROTOOPT)
         is_int = option.kind in (options.BOOL, options.INT, options.OCTET, options.BUFFER)
         if is_int and not isinstance(value, int) and len(value) < 4 and level != options.IP:
             raise fail(errno.EINVAL)  # only IP takes a byte for an int

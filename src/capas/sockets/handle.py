@@ -15,7 +15,7 @@ from typing import Any, Final, Self, TypeVar
 from capas.base.clock import NEVER, SECOND, US
 from capas.host.host import Host
 from capas.sockets import options
-from capas.sockets.arguments import seconds
+from capas.sockets.arguments import TIME_MAX, seconds
 from capas.sockets.current import require_host
 from capas.sockets.datagram import DatagramDescription
 from capas.sockets.description import Description
@@ -163,7 +163,8 @@ class Handle(std.socket):
     def settimeout(self, value: float | None) -> None:
         """None: block; 0: do not; else seconds."""
         if value is not None:
-            value = seconds(value)
+            if type(value) is not float or not 0 <= value < TIME_MAX:
+                value = seconds(value)
             if value < 0:
                 raise ValueError("Timeout value out of range")
         self.description.nonblocking = value is not None  # EBADF

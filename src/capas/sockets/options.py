@@ -180,18 +180,20 @@ for _constant, _linux, _option in (
 DEFAULTS: Final[dict[str, int]] = {option.name: option.default for option in TABLE.values()}
 
 
-def reaches(level: int, family: int, kind: int) -> bool:
-    """Whether a socket has a protocol at ``level``; IPv4's options are for IPv6 sockets too."""
-    if level == IPV6:
-        return family == socket.AF_INET6
-    return level in (SOL_SOCKET, IP, TCP if kind == STREAM else UDP)
+def find(level: int, option: int, kind: int, family: int, elsewhere: int) -> Option:
+    """The option of a socket of ``kind`` (STREAM, DATAGRAM) and ``family``, or ENOPROTOOPT.
 
-
-def find(level: int, option: int, kind: int) -> Option:
-    """The option, or ENOPROTOOPT; ``kind`` is STREAM or DATAGRAM."""
+    ``elsewhere``: the errno if the socket has no protocol at ``level``
+    """
     found = TABLE.get((level, option))
-    if found is None or not found.types & kind:
-        raise fail(errno.ENOPROTOOPT)
+    if (
+        found is None
+        or not found.types & kind
+        or (level == IPV6 and family != socket.AF_INET6)  # IPv4's are for IPv6 sockets, too
+    ):
+        levels = (SOL_SOCKET, IP, TCP if kind == STREAM else UDP)
+        here = level in levels or (level == IPV6 and family == socket.AF_INET6)
+        raise fail(errno.ENOPROTOOPT if here else elsewhere)
     return found
 
 

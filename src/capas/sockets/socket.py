@@ -17,6 +17,7 @@ from capas.sockets import addresses, options, resolver
 from capas.sockets.arguments import (
     INT_MAX,
     c_int,
+    c_ints,
     c_size,
     control,
     gathered,
@@ -295,7 +296,7 @@ class Socket(Handle):
 
     def setsockopt(self, level: int, optname: int, value: Any, optlen: int | None = None) -> None:
         """Set an option from an int or the bytes of a C value."""
-        level, optname = c_int(level), c_int(optname)
+        level, optname = c_ints(level, optname)
         if (value is None) != (optlen is not None):
             raise TypeError("socket option should be integer, bytes-like object or None")
         if optlen is not None and c_size(optlen):  # of nothing
@@ -307,8 +308,8 @@ class Socket(Handle):
 
     def getsockopt(self, level: int, optname: int, buflen: int = 0, /) -> Any:
         """An option as int, or as at most ``buflen`` bytes."""
-        level, optname, buflen = c_int(level), c_int(optname), c_int(buflen)
-        if not 0 <= buflen <= 1024:
+        level, optname = c_ints(level, optname)
+        if buflen and not 0 <= c_int(buflen) <= 1024:
             raise OSError("getsockopt buflen out of range")
         with self._driver.lock:
             value = self.description.get_option(level, optname)

@@ -15,7 +15,7 @@ from capas.base.checksum import Buffer
 from capas.base.clock import SECOND
 from capas.host.host import Host
 from capas.sockets import fastopen, options, streamoptions
-from capas.sockets.addresses import check_family, reached
+from capas.sockets.addresses import check_family, oneself
 from capas.sockets.description import Address, Ancillary, Description, Received
 from capas.sockets.driver import Driver
 from capas.sockets.failure import fail
@@ -168,8 +168,9 @@ class StreamDescription(Description):
         check_family(self.family == socket.AF_INET6, bool(self.settings.get("v6only")), remote)
         if addr.is_multicast(remote) or self.host.net.is_broadcast(remote):
             raise fail(errno.ENETUNREACH)
-        source = self.binding.address if self.binding is not None else b""
-        wanted = (reached(remote, source), port, scope)
+        if addr.is_unspecified(remote):
+            remote = oneself(remote, self.binding.address if self.binding is not None else b"")
+        wanted = (remote, port, scope)
         fast = bool(self.settings.get("fastopen_connect"))
         if fast and self.deferred is None and fastopen.defer(self, wanted):
             return True
