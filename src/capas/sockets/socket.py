@@ -309,7 +309,7 @@ class Socket(Handle):
     def getsockopt(self, level: int, optname: int, buflen: int = 0, /) -> Any:
         """An option as int, or as at most ``buflen`` bytes."""
         level, optname = c_ints(level, optname)
-        if buflen and not 0 <= c_int(buflen) <= 1024:
+        if buflen != 0 and not 0 <= c_int(buflen) <= 1024:
             raise OSError("getsockopt buflen out of range")
         with self._driver.lock:
             value = self.description.get_option(level, optname)
