@@ -319,9 +319,7 @@ class Calls:
         request = values.integer(call.arguments[1])
         connection = file.description.connection
         if request == 0x541B:
-            have = file.unread()
-            if not have and connection is not None and connection.receive_ended():
-                have = 0
+            have = file.description.unread()
         elif request in (0x5411, 0x894B) and connection is not None:
             base = connection.tx.snd_una if request == 0x5411 else connection.tx.snd_nxt
             have = connection.tx.queue_end - base

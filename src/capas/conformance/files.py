@@ -72,10 +72,6 @@ class SocketFile:
             mask |= POLLRDHUP | POLLIN | POLLRDNORM
         return mask
 
-    def unread(self) -> int:
-        """Bytes a read could return now."""
-        return self.description.unread()
-
 
 @dataclass(slots=True)
 class Interest:

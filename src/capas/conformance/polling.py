@@ -154,7 +154,7 @@ class StructuredCalls(Calls):
             raise values.Unknown("msg_control is [{cmsg_level=..., ...}]")
         have: list[tuple[int, int, int]] = []
         if file.inq:
-            left = file.unread()
+            left = file.description.unread()
             connection = file.description.connection
             if not left and connection is not None and connection.receive_ended():
                 left = 1

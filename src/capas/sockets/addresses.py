@@ -161,13 +161,6 @@ def form(family: int, address: Address) -> tuple[Any, ...]:
     return addr.text(packed), port, 0, scope if addr.is_link_local(packed) else 0
 
 
-def oneself(packed: bytes, source: bytes) -> bytes:
-    """Where what is sent to ``packed``, which is unspecified, goes (Linux)."""
-    if len(source) == len(packed) and not addr.is_unspecified(source):
-        return source
-    return addr.LOOPBACK4 if len(packed) == 4 else addr.LOOPBACK6
-
-
 def check_family(v6: bool, v6only: bool, packed: bytes) -> None:
     """An IPv6 socket reaches IPv4 only while it is not IPV6_V6ONLY (ENETUNREACH as in Linux)."""
     if v6 and v6only and len(packed) == 4:

@@ -11,7 +11,7 @@ from capas.base.clock import SECOND, US
 from capas.host.host import Host
 from capas.internet.types import IcmpError
 from capas.sockets import options
-from capas.sockets.addresses import check_family, oneself
+from capas.sockets.addresses import check_family
 from capas.sockets.description import Address, Ancillary, Description, Received
 from capas.sockets.driver import Driver
 from capas.sockets.failure import fail
@@ -115,8 +115,6 @@ class DatagramDescription(Description):
             return True
         packed, port, scope = address
         check_family(self.family == socket.AF_INET6, self.udp.options.v6only, packed)
-        if addr.is_unspecified(packed):
-            packed = oneself(packed, self.udp.local)
         self.udp.connect(packed, port, scope)
         return True
 
@@ -141,7 +139,7 @@ class DatagramDescription(Description):
             if not port:
                 raise fail(errno.EINVAL)
             if addr.is_unspecified(packed):
-                packed = oneself(packed, udp.local)
+                packed = addr.oneself(packed, udp.local)
             to = Destination(packed, port, scope)
         if ancillary:
             if to is None:

@@ -13,6 +13,7 @@ from abc import ABC, abstractmethod
 from typing import Final, final
 
 from capas.base.checksum import Buffer
+from capas.base.clock import SECOND
 from capas.base.native import mypyc_attr
 from capas.host.host import Host
 from capas.sockets import options
@@ -23,6 +24,16 @@ from capas.transport.endpoint import Endpoint, Watcher
 from capas.wire import address as addr
 
 _MOST: Final = 1 << 30  # bytes; more than any socket holds
+#: option -> the host's setting it begins with (-1: has again), the unit of the option in that
+_SETTINGS: Final = {
+    "ttl": ("default_ttl", 1),
+    "hops": ("hop_limit", 1),
+    "keepidle": ("tcp_keepalive_time", SECOND),
+    "keepintvl": ("tcp_keepalive_interval", SECOND),
+    "keepcnt": ("tcp_keepalive_probes", 1),
+    "syncnt": ("tcp_syn_retries", 1),
+    "connect_timeout": ("tcp_connect_timeout", SECOND),
+}
 
 #: A socket address inside: packed address, port, interface index of a scoped address.
 Address = tuple[bytes, int, int]
@@ -178,20 +189,18 @@ class Description(ABC):
     def kind(self) -> int:
         """Which options it has: options.STREAM or options.DATAGRAM."""
 
-    def readable_option(self, level: int, number: int) -> options.Option:
-        """The option of getsockopt(2): ENOPROTOOPT, EOPNOTSUPP."""
+    def get_option(self, level: int, number: int) -> int | bytes:
+        """getsockopt(2); what was never set has the host's setting."""
         family = self.family
         elsewhere = errno.ENOPROTOOPT if family == socket.AF_INET6 else errno.EOPNOTSUPP
-        return options.find(level, number, self.kind, family, elsewhere)
-
-    def get_option(self, level: int, number: int) -> int | bytes:
-        """getsockopt(2)."""
-        option = self.readable_option(level, number)
+        option = options.find(level, number, self.kind, family, elsewhere)
         if option.kind == options.READ_ONLY:
             return self.fact(option.name)
-        if option.name in ("ttl", "hops") and self.settings.get(option.name) <= 0:
-            config = self.host.config
-            return config.default_ttl if option.name == "ttl" else config.hop_limit
+        source = _SETTINGS.get(option.name)
+        if source is not None and self.settings.values.get(option.name, -1) < 0:
+            field, unit = source
+            value = int(getattr(self.host.config, field)) // unit
+            return value if value <= 0x7FFFFFFF else value - (1 << 32)
         if option.kind == options.SPECIAL:
             return self.get_special(option.name)
         if option.kind == options.BUFFER and option.name not in self.settings.values:

@@ -12,10 +12,9 @@ import socket
 from typing import Final
 
 from capas.base.checksum import Buffer
-from capas.base.clock import SECOND
 from capas.host.host import Host
 from capas.sockets import fastopen, options, streamoptions
-from capas.sockets.addresses import check_family, oneself
+from capas.sockets.addresses import check_family
 from capas.sockets.description import Address, Ancillary, Description, Received
 from capas.sockets.driver import Driver
 from capas.sockets.failure import fail
@@ -29,14 +28,6 @@ from capas.transport.tcp.layer import TcpLayer
 from capas.transport.tcp.listener import TcpListener
 from capas.wire import address as addr
 
-#: option -> the host's setting it begins with, and the unit of the option in the setting's
-_SETTINGS: Final = {
-    "keepidle": ("tcp_keepalive_time", SECOND),
-    "keepintvl": ("tcp_keepalive_interval", SECOND),
-    "keepcnt": ("tcp_keepalive_probes", 1),
-    "syncnt": ("tcp_syn_retries", 1),
-    "connect_timeout": ("tcp_connect_timeout", SECOND),
-}
 #: connection states in which there is no peer to name
 _PEERLESS: Final = (states.CLOSED, states.LISTEN, states.SYN_SENT, states.TIME_WAIT)
 
@@ -169,7 +160,7 @@ class StreamDescription(Description):
         if addr.is_multicast(remote) or self.host.net.is_broadcast(remote):
             raise fail(errno.ENETUNREACH)
         if addr.is_unspecified(remote):
-            remote = oneself(remote, self.binding.address if self.binding is not None else b"")
+            remote = addr.oneself(remote, self.binding.address if self.binding is not None else b"")
         wanted = (remote, port, scope)
         fast = bool(self.settings.get("fastopen_connect"))
         if fast and self.deferred is None and fastopen.defer(self, wanted):
@@ -347,16 +338,6 @@ class StreamDescription(Description):
         if name == "listening":
             return int(self.listener is not None)
         return super().fact(name)
-
-    def get_option(self, level: int, number: int) -> int | bytes:
-        """As any description; what was never set has the host's setting."""
-        name = self.readable_option(level, number).name
-        source = _SETTINGS.get(name)
-        if source is None or name in self.settings.values:
-            return super().get_option(level, number)
-        field, unit = source
-        value = int(getattr(self.host.config, field)) // unit
-        return value if value <= 0x7FFFFFFF else value - (1 << 32)
 
     def default_buffer(self, name: str) -> int:
         """Linux's tcp_rmem and tcp_wmem."""

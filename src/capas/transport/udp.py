@@ -239,7 +239,7 @@ class UdpLayer(TransportHandler):
     def connect(self, socket: UdpSocket, address: bytes, port: int, scope: int) -> None:
         """Fix the remote end and, if it was a wildcard, the local address."""
         if addr.is_unspecified(address):
-            address = addr.LOOPBACK4 if len(address) == 4 else addr.LOOPBACK6
+            address = addr.oneself(address, socket.local)
         if socket.remote:
             self._forget(socket)
         route, source = find_way(self.net, socket, Destination(address, port, scope))

@@ -82,6 +82,13 @@ def is_v4_mapped(address: bytes) -> bool:
     return len(address) == 16 and address.startswith(_MAPPED)
 
 
+def oneself(address: bytes, source: bytes) -> bytes:
+    """Where what ``source`` sends to ``address``, which is unspecified, goes (Linux)."""
+    if len(source) == len(address) and not is_unspecified(source):
+        return source
+    return LOOPBACK4 if len(address) == 4 else LOOPBACK6
+
+
 def map_v4(address: bytes) -> bytes:
     """::ffff:a.b.c.d of a.b.c.d."""
     return _MAPPED + address

@@ -185,6 +185,10 @@ class Receiver:
         self.best = window
         self.last_ack_sent = self.rcv_nxt
 
+    def finished(self) -> bool:
+        """The peer's FIN was taken; RCV.NXT counts it."""
+        return 0 <= self.fin_seq < self.rcv_nxt
+
     def window(self) -> int:
         """RCV.WND: what the peer may still send, bytes."""
         wnd = self.rcv_adv - self.rcv_nxt

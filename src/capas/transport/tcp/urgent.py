@@ -61,7 +61,7 @@ def _ahead(c: "TcpConnection") -> int:
     """Unread octets before the mark."""
     rx = c.rx
     assert rx.mark is not None
-    end = rx.rcv_nxt - (0 <= rx.fin_seq < rx.rcv_nxt)
+    end = rx.rcv_nxt - rx.finished()
     return rx.mark.seq - (end - rx.buffered)
 
 

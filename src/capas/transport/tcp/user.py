@@ -80,7 +80,7 @@ def receive(c: "TcpConnection", limit: int, now: int, peek: bool) -> bytes | Non
         if not peek:
             _after_read(c, now)
         return data
-    if c.error and not (0 <= rx.fin_seq < rx.rcv_nxt):  # after a FIN, what came before it counts
+    if c.error and not rx.finished():  # after a FIN, what came before it counts
         raise os_error(c.take_error())
     if receive_ended(c):
         return b""
@@ -106,8 +106,8 @@ def receive_into(c: "TcpConnection", room: memoryview, now: int) -> int | None:
 
 def receive_ended(c: "TcpConnection") -> bool:
     """No more data will ever come."""
-    rx = c.rx
-    return c.life.read_shut or c.state == CLOSED or (rx.fin_seq >= 0 and rx.rcv_nxt > rx.fin_seq)
+    rx = c.rx  # as `Receiver.finished`, without its call
+    return c.life.read_shut or c.state == CLOSED or 0 <= rx.fin_seq < rx.rcv_nxt
 
 
 def _after_read(c: "TcpConnection", now: int) -> None:
