@@ -106,8 +106,8 @@ class HostConfig:
     tcp_rfc1337: bool = True
     tcp_rack: bool = True  # loss detection by RFC 8985; False: by RFC 6675 §4 alone
     tcp_tlp: bool = True  # tail loss probe, RFC 8985 §7
-    tcp_mtu_probing: int = 1  # 0 off, 1 after black-hole suspicion (RFC 4821 in Linux's manner)
-    tcp_base_mss: int = 1024  # the MSS tried first then, Linux tcp_base_mss
+    tcp_mtu_probing: int = 1  # RFC 4821: 0 off, 1 once a black hole is suspected, 2 always (Linux)
+    tcp_base_mss: int = 1024  # the MSS such a search begins with, Linux tcp_base_mss
     tcp_retries1: int = 3  # timeouts before the path is suspected, RFC 9293 §3.8.3 R1
     tcp_slow_start_after_idle: bool = True  # RFC 5681 §4.1
     tcp_fastopen: int = 1  # 1 client, 2 server, 3 both (Linux bits)

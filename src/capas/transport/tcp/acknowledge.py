@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from capas.base.clock import MS, NEVER, SECOND
 from capas.base.seq import M32, diff
 from capas.transport.endpoint import WRITE
-from capas.transport.tcp import rack, recovery
+from capas.transport.tcp import mtu_search, rack, recovery
 from capas.transport.tcp import timers as tt
 from capas.transport.tcp.congestion.base import AckSample
-from capas.transport.tcp.handshake import ts_now
+from capas.transport.tcp.handshake import ts_now, update_mss
 from capas.transport.tcp.life import NONE
 from capas.transport.tcp.recovery import CWR, RECOVERY
 from capas.wire.tcp import ECE, FIN, SYN, Segment
@@ -59,6 +59,10 @@ def acknowledged(c: "TcpConnection", seg: Segment, now: int) -> None:
     tx.update_window(seg.seq, ack, seg.wnd << tx.snd_wscale)
     if advanced:
         _progress(c, ack, now)
+        search = c.path.search
+        if search is not None and search.probe_size and ack >= search.end:
+            mtu_search.arrived(c, search, now)
+            update_mss(c, now)
     duplicate = not advanced and _duplicate(c, seg, tx.snd_wnd != prior_wnd)
     if tx.snd_nxt > prior_una or outcome.delivered or dsack:
         # What a duplicate is answered with echoes an older segment (RFC 7323 §5.3 R2): no sample.

@@ -224,7 +224,7 @@ def fifth_check_ack(c: "TcpConnection", seg: Segment, now: int) -> bool:
         c.tx.snd_wl1 = seg.seq - 1
         tx.update_window(seg.seq, ack, seg.wnd << tx.snd_wscale)
         c.set_state(ESTABLISHED, now)
-        handshake.established(c)
+        handshake.established(c, now)
         closing.connected(c, now)
         if tx.snd_nxt > tx.snd_una:
             c.timers.set(tt.RTO, now + c.rtt.rto)  # Fast Open: our answer left long ago

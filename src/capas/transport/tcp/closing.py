@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from capas.base.seq import M32
 from capas.transport.endpoint import ERROR, HANGUP, READ, WRITE
-from capas.transport.tcp import manners, output
+from capas.transport.tcp import manners, segments
 from capas.transport.tcp import timers as tt
 from capas.transport.tcp.receiver import ACK_NOW
 from capas.transport.tcp.states import (
@@ -75,7 +75,7 @@ def abort(c: "TcpConnection", now: int) -> None:
     """<SEQ=SND.NXT><CTL=RST> while the peer may wait for something (RFC 9293 §3.10.5)."""
     silent = c.state in (CLOSING, LAST_ACK) and c.fin_sent()
     if SYN_RECEIVED <= c.state < TIME_WAIT and not silent:
-        output.send_reset(c, now)
+        segments.send_reset(c, now)
     done(c, now)
 
 
@@ -134,7 +134,7 @@ def refuse(c: "TcpConnection", raw_ack: int, now: int) -> None:
 
 def reset_by_syn(c: "TcpConnection", now: int) -> None:
     """A SYN in the window ends the connection (RFC 793 §3.9)."""
-    output.send_reset(c, now)
+    segments.send_reset(c, now)
     fail(c, errno.ECONNRESET, now)
 
 
@@ -146,7 +146,7 @@ def challenge(c: "TcpConnection", now: int) -> None:
     if c.env.may_challenge(now):
         c.counters.add("tcp.challenge_acks")
         if manners.freebsd(c):
-            output.transmit(c, c.tx.snd_nxt, 0, ACK, now)  # never with the FIN
+            segments.transmit(c, c.tx.snd_nxt, 0, ACK, now)  # never with the FIN
             return
         c.rx.ack = ACK_NOW
         c.want_output()

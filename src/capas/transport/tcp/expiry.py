@@ -7,7 +7,7 @@ RFC 9293 §3.8, §3.10.8; RFC 6298 §5; RFC 8985 §6.3, §7.3.
 import errno
 from typing import TYPE_CHECKING, Final
 
-from capas.transport.tcp import closing, handshake, output, recovery
+from capas.transport.tcp import closing, handshake, mtu_search, output, recovery, segments
 from capas.transport.tcp import timers as tt
 from capas.transport.tcp.receiver import ACK_DELAYED, ACK_NOW
 from capas.transport.tcp.record import SACKED
@@ -77,21 +77,9 @@ def _handshake(c: "TcpConnection", now: int) -> None:
 
 def _suspect_path(c: "TcpConnection", now: int) -> None:
     """R1 reached: ask for the next hop anew, and suspect an MTU black hole (RFC 4821 §7.7)."""
-    path = c.path
-    path.forget()
-    if c.config.tcp_mtu_probing and c.tx.mss > 512:
-        header = path.ip_header + 20
-        wanted = min(c.config.tcp_base_mss, c.tx.mss // 2)
-        floor = 1280 if path.ip_header == 40 else 552
-        mtu = max(wanted + header + (12 if c.neg.ts_ok else 0), floor)
-        if mtu < path.mtu:
-            path.probed_mtu = mtu
-            c.counters.add("tcp.mtu_black_hole")
-            trace = c.trace
-            if trace is not None:
-                text = f"{c.describe()}: black hole suspected, MTU {path.mtu} -> {mtu}"
-                trace.decided(now, "tcp.mtu_probing", text)
-            handshake.update_mss(c, now)
+    c.path.forget()
+    if c.config.tcp_mtu_probing and mtu_search.suspect_black_hole(c, now):
+        handshake.update_mss(c, now)
 
 
 def _persist(c: "TcpConnection", now: int) -> None:
@@ -111,7 +99,7 @@ def _persist(c: "TcpConnection", now: int) -> None:
         c.want_output()
         return
     c.counters.add("tcp.window_probes")
-    output.send_probe(c, now)
+    segments.send_probe(c, now)
     shift = min(life.persist_backoff, _MAX_PROBE_SHIFT)
     c.timers.set(tt.PERSIST, now + min(c.rtt.rto << shift, c.config.tcp_rto_max))
 
@@ -137,12 +125,12 @@ def _keepalive(c: "TcpConnection", now: int) -> None:
     dead = options.user_timeout and idle >= options.user_timeout and life.probes > 0
     if dead or (not options.user_timeout and life.probes >= options.keepcnt):
         c.counters.add("tcp.keepalive_timeout")
-        output.send_reset(c, now)
+        segments.send_reset(c, now)
         closing.fail(c, errno.ETIMEDOUT, now)
         return
     life.probes += 1
     c.counters.add("tcp.keepalive_probes")
-    output.send_probe(c, now)
+    segments.send_probe(c, now)
     c.timers.set(tt.KEEPALIVE, now + options.keepintvl)
 
 

@@ -8,7 +8,7 @@ could be news (RFC 1337).  Used when ``HostConfig.tcp_manners`` is "freebsd".
 import errno
 from typing import TYPE_CHECKING
 
-from capas.transport.tcp import closing, output
+from capas.transport.tcp import closing, segments
 from capas.transport.tcp import timers as tt
 from capas.transport.tcp.states import SYN_RECEIVED, TIME_WAIT
 from capas.wire.tcp import ACK, FIN, RST, SYN, Segment
@@ -59,4 +59,4 @@ def _time_wait(c: "TcpConnection", seg: Segment, now: int) -> None:
     if flags & FIN and seg.seq + seg.length + (flags & SYN != 0) + 1 == nxt:
         c.timers.set(tt.TIME_WAIT, now + c.config.tcp_time_wait)
     if flags != ACK or seg.length or seg.seq != nxt or seg.ack != c.tx.snd_nxt:
-        output.transmit(c, c.tx.snd_nxt, 0, ACK, now)
+        segments.transmit(c, c.tx.snd_nxt, 0, ACK, now)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from capas.base.clock import MS, NEVER, SECOND
 from capas.base.seq import M32
-from capas.transport.tcp import manners, recovery
+from capas.transport.tcp import manners, mtu_search, recovery
 from capas.transport.tcp import timers as tt
 from capas.wire import tcp_options
 from capas.wire.tcp import ACK, CWR, ECE, SYN, Segment
@@ -221,13 +221,16 @@ def fast_open_answered(c: "TcpConnection", seg: Segment) -> None:
         c.life.syn_data_acked = True
 
 
-def established(c: "TcpConnection") -> None:
+def established(c: "TcpConnection", now: int) -> None:
     """The handshake is complete: how many acknowledgements to send at once."""
     rx = c.rx
     c.peer_syn = None
     if rx.eager or c.config.tcp_round_receive_buffer:
         manners.round_receive_buffer(c)
     rx.quick = 0 if rx.eager else max(2, min(16, rx.window() // (2 * c.tx.mss)))
+    if c.config.tcp_mtu_probing > 1:
+        mtu_search.begin(c, now)
+        update_mss(c, now)
     if c.neg.ecn_ok:
         c.counters.add("tcp.ecn_negotiated")
 

@@ -10,27 +10,25 @@ Budget: 3 calls besides the internet layer's for one run of new data.
 
 from typing import TYPE_CHECKING, Final
 
-from capas.base.clock import MS, NEVER, SECOND
-from capas.base.seq import M32
+from capas.base.clock import NEVER, SECOND
 from capas.transport.endpoint import WRITE
-from capas.transport.tcp import manners, rack
+from capas.transport.tcp import mtu_search, rack
 from capas.transport.tcp import timers as tt
 from capas.transport.tcp.handshake import ts_now, update_mss
 from capas.transport.tcp.life import BUSY, RWND_LIMITED
 from capas.transport.tcp.receiver import ACK_DELAYED, ACK_NOW
-from capas.transport.tcp.record import PUSHED, Record
+from capas.transport.tcp.record import MTU_PROBE, PUSHED, Record
 from capas.transport.tcp.recovery import CWR as PHASE_CWR
-from capas.transport.tcp.recovery import RECOVERY, in_flight
+from capas.transport.tcp.recovery import OPEN, RECOVERY, in_flight
+from capas.transport.tcp.segments import send_ack, transmit
 from capas.transport.tcp.states import HAS_OUTPUT, SYN_RECEIVED
-from capas.wire import tcp_options
-from capas.wire.tcp import ACK, CWR, ECE, FIN, PSH, RST, URG
-from capas.wire.tcp_options import TIMESTAMP_PREFIX, pack_timestamps, timestamps
+from capas.wire.tcp import FIN, PSH
 
 if TYPE_CHECKING:
     from capas.transport.tcp.connection import TcpConnection
 
-ECT0: Final = 2  # RFC 3168 §5: ECN-capable transport
-_NO_PIECES: Final = ()
+
+_PROBE_WINDOW: Final = 11  # segments; with less a lost probe would cost a timeout (as Linux)
 
 
 def output(c: "TcpConnection", now: int) -> None:
@@ -50,118 +48,6 @@ def output(c: "TcpConnection", now: int) -> None:
         send_ack(c, now)
     elif ack == ACK_DELAYED and not c.timers.is_set(tt.DELACK):
         c.timers.set(tt.DELACK, now + c.config.tcp_delayed_ack)
-
-
-# -- segments -----------------------------------------------------------------------------------
-
-
-def transmit(c: "TcpConnection", seq: int, n: int, flags: int, now: int) -> bool:
-    """Send [seq, seq + n) of the send buffer with ``flags`` | ACK; unwrapped ``seq``."""
-    rx, tx = c.rx, c.tx
-    wnd = rx.advertise() >> rx.rcv_wscale
-    neg = c.neg
-    if rx.ooo is None and rx.dsack is None:
-        room = -1
-        options = b""
-        if neg.ts_ok:
-            val = (now // MS + neg.ts_offset) & M32
-            options = pack_timestamps(TIMESTAMP_PREFIX, val, rx.ts_recent)
-    else:
-        room = _sack_room(c, n)
-        options = _options(c, room, now)
-    up = 0
-    if tx.snd_up > seq:
-        flags |= URG
-        up = min(tx.snd_up - seq, 0xFFFF)
-    ecn = 0
-    if neg.ecn_ok:
-        flags, ecn = _ecn_marks(c, seq, n, flags)
-    if n:
-        c.life.data_sent = now
-    super_frame = n > tx.mss
-    if super_frame:
-        c.path.set_segment_size(tx.mss)
-        c.counters.add("tcp.segments_out", -(-n // tx.mss))
-    else:
-        counts = c.counters.values  # as `add`
-        counts["tcp.segments_out"] = counts.get("tcp.segments_out", 0) + 1
-    if room != 0:
-        c.acknowledged_now(now, n > 0)
-    else:  # a bare acknowledgement with the SACK blocks follows, if one was due
-        rx.last_ack_sent = rx.rcv_nxt
-    return c.path.send(
-        seq & M32,
-        rx.rcv_nxt & M32,
-        flags | ACK,
-        wnd if wnd < 65536 else 65535,
-        up,
-        options,
-        tx.pieces(seq, n) if n else _NO_PIECES,
-        n,
-        super_frame,
-        ecn,
-        now,
-    )
-
-
-def _sack_room(c: "TcpConnection", n: int) -> int:
-    """How many SACK blocks fit beside ``n`` bytes (RFC 9293 §3.7.1); -1: there are none to send."""
-    rx = c.rx
-    if not c.config.tcp_dsack:
-        rx.dsack = None
-    if (rx.ooo is None and rx.dsack is None) or not c.neg.sack_ok:
-        return -1
-    most = tcp_options.MAX_BLOCKS_WITH_TIMESTAMPS if c.neg.ts_ok else tcp_options.MAX_BLOCKS
-    if not n:
-        return most
-    return max(0, min(most, (c.tx.mss - n - 4) // 8))
-
-
-def _options(c: "TcpConnection", room: int, now: int) -> bytes:
-    rx = c.rx
-    options = b""
-    if c.neg.ts_ok:
-        options = timestamps(ts_now(c, now), rx.ts_recent)
-    if room > 0:
-        options += tcp_options.sack_blocks([edge & M32 for edge in rx.sack(room)])
-    return options
-
-
-def _ecn_marks(c: "TcpConnection", seq: int, n: int, flags: int) -> tuple[int, int]:
-    """ECE until the peer says CWR; ECT on new data only (RFC 3168 §6.1.5)."""
-    ecn = 0
-    if c.life.ecn_echo:
-        flags |= ECE
-    if n and seq >= c.tx.snd_nxt:
-        ecn = ECT0
-        if c.recovery.cwr_due:
-            c.recovery.cwr_due = False
-            flags |= CWR
-    return flags, ecn
-
-
-def send_ack(c: "TcpConnection", now: int) -> None:
-    """A segment without data at SND.NXT."""
-    if manners.acknowledgements_repeat_fin(c):
-        transmit(c, c.tx.snd_nxt - 1, 0, ACK | FIN, now)
-    else:
-        transmit(c, c.tx.snd_nxt, 0, ACK, now)
-    c.counters.add("tcp.acks_out")
-
-
-def send_probe(c: "TcpConnection", now: int) -> None:
-    """A segment the peer must answer: already acknowledged, no data (keep-alive, window probe)."""
-    transmit(c, c.tx.snd_una - 1, 0, ACK, now)
-
-
-def send_reset(c: "TcpConnection", now: int) -> None:
-    """<SEQ=SND.NXT><CTL=RST,ACK>, with a timestamp if they are in use (RFC 7323 §3.2)."""
-    c.counters.add("tcp.resets_out")
-    options = b""
-    if c.neg.ts_ok:
-        options = timestamps(ts_now(c, now), max(c.rx.ts_recent, 0))
-    seq, ack = c.tx.snd_nxt & M32, c.rx.rcv_nxt & M32
-    c.path.send(seq, ack, RST | ACK, 0, 0, options, (), 0, False, 0, now)
 
 
 # -- repairs ------------------------------------------------------------------------------------
@@ -204,6 +90,9 @@ def retransmit(c: "TcpConnection", record: "Record", allowed: int, now: int) -> 
     transmit(c, record.seq, n, flags, now)
     board.retransmitted(record, now)
     c.life.retransmitted += size
+    search = c.path.search
+    if search is not None and record.seq < search.end and record.end > search.seq:
+        search.inconclusive()
     c.counters.add("tcp.retransmitted", max(1, -(-n // tx.mss)))
     c.cc.on_sent(now, size, in_flight(c))
     _paced(c, n, now)
@@ -252,6 +141,12 @@ def _new_data(c: "TcpConnection", now: int) -> None:
     reducing = rec.phase == RECOVERY or rec.phase == PHASE_CWR
     cc.cwnd_limited = 0
     limited = False  # by the peer's window
+    if c.path.search is not None:
+        probe = _probe_path(c, flight, now)
+        if probe < 0:
+            cc.cwnd_limited = 1
+            return
+        flight += probe
     while True:
         avail = tx.queue_end - tx.snd_nxt
         if avail <= 0:
@@ -289,6 +184,46 @@ def _new_data(c: "TcpConnection", now: int) -> None:
     if not board.lost and tx.snd_nxt >= tx.queue_end and flight < cc.cwnd:
         rate = board.rate  # as `RateSampler.limited_by_application`
         rate.app_limited = rate.delivered + flight or 1
+
+
+def _probe_path(c: "TcpConnection", flight: int, now: int) -> int:
+    """A probe of the path MTU, if one may leave (RFC 4821 §7.4): its bytes, -1: wait for room.
+
+    Enough has to follow at once to tell by acknowledgements alone that it was lost.
+    """
+    path, tx, cc = c.path, c.tx, c.cc
+    search, route = path.search, path.route
+    if (
+        search is None
+        or route is None
+        or search.probe_size
+        or c.recovery.phase != OPEN
+        or c.rx.ooo is not None  # its SACK blocks would need the room
+        or tx.eor
+        or tx.snd_up > tx.snd_una
+        or cc.cwnd < _PROBE_WINDOW * tx.mss
+    ):
+        return 0
+    size = search.next_size(path.net.shared.path_mtu(path.remote, route, now), now)
+    n = size - mtu_search.overhead(c)
+    needed = n + (c.recovery.reordering + 1) * tx.mss
+    avail = tx.queue_end - tx.snd_nxt
+    if not size or needed > avail or needed > tx.snd_wnd:
+        return 0
+    if flight and (needed > tx.snd_una + tx.snd_wnd - tx.snd_nxt or flight + n > cc.cwnd):
+        return -1
+    if cc.pacing_rate and not _pacing_allows(c, now):
+        return 0
+    seq = tx.snd_nxt
+    c.board.sent(seq, seq + n, now, flight)
+    c.board.newest().flags |= MTU_PROBE
+    search.sent(size, seq, seq + n)
+    c.counters.add("tcp.mtu_probes")
+    transmit(c, seq, n, 0, now, True)
+    tx.snd_nxt = seq + n
+    cc.on_sent(now, n, flight + n)
+    _paced(c, n, now)
+    return n
 
 
 def _record_end(c: "TcpConnection") -> int:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from capas.internet.ipv6 import Ipv6
     from capas.internet.net import Internet
     from capas.internet.route import Route
+    from capas.transport.tcp.mtu_search import MtuSearch
 
 TCP_HEADER: Final = 20  # bytes, RFC 9293 §3.1
 MIN_MSS: Final = 48  # Linux tcp_min_snd_mss
@@ -33,8 +34,8 @@ class Path:
     """One connection's way through the internet layer.
 
     ``local`` ``remote``  packed addresses; ``key``: demultiplexing key of arriving segments
-    ``mtu``       path MTU in bytes of IP packet; ``probed_mtu``: a lower one found by black-hole
-                  detection, 0: none
+    ``mtu``       path MTU in bytes of IP packet
+    ``search``    the search for it by probes, which may hold it lower; None: there is none
     ``max_segment``  payload and options that fit one packet: the MTU less the fixed headers
     ``largest_segment``  the same by the interface's MTU: what the way back may carry (RFC 6691 §2)
     ``gso_max``   largest TCP header + payload sent at once, 0: one segment
@@ -59,11 +60,11 @@ class Path:
         "mtu",
         "net",
         "offload",
-        "probed_mtu",
         "pseudo",
         "remote",
         "remote_port",
         "route",
+        "search",
         "tos",
         "ttl",
     )
@@ -95,7 +96,7 @@ class Path:
         self.mtu: int = 576 if len(remote) == 4 else 1280
         self.max_segment: int = self.mtu - self.ip_header - TCP_HEADER
         self.largest_segment: int = self.max_segment
-        self.probed_mtu: int = 0
+        self.search: MtuSearch | None = None
         self.gso_type: int = GSO_TCPV4 if len(remote) == 4 else GSO_TCPV6
         self.gso_max: int = 0
         self.offload: Offload = _ONE4 if len(remote) == 4 else _ONE6
@@ -113,8 +114,8 @@ class Path:
             self.largest_segment = self.max_segment
             return False
         self.mtu = min(net.shared.path_mtu(self.remote, route, now), MAX_PACKET)
-        if self.probed_mtu and self.probed_mtu < self.mtu:
-            self.mtu = self.probed_mtu
+        if self.search is not None and self.search.eff_pmtu < self.mtu:
+            self.mtu = self.search.eff_pmtu
         headers = self.ip_header + TCP_HEADER
         self.max_segment = max(self.mtu - headers, MIN_MSS)
         self.largest_segment = max((route.mtu or route.interface.mtu) - headers, MIN_MSS)

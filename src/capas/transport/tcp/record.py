@@ -13,6 +13,7 @@ RETRANS: Final = 4  # a retransmission of it is in flight
 EVER_RETRANS: Final = 8  # Karn: no round-trip sample from it
 PROBE: Final = 16  # sent as a tail loss probe
 PUSHED: Final = 32  # it ends what the user marked as a record (MSG_EOR): PSH again, too
+MTU_PROBE: Final = 64  # larger than the MSS, to see whether it arrives (RFC 4821)
 
 
 @final

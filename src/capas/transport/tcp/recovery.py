@@ -10,11 +10,12 @@ reduction), RFC 6298 §5 (timeout), RFC 3522/4015 (Eifel undo), RFC 3168 §6.1.2
 from typing import TYPE_CHECKING, Final, final
 
 from capas.base.seq import M32
-from capas.transport.tcp import rack
+from capas.transport.tcp import mtu_search, rack
 from capas.transport.tcp.record import EVER_RETRANS, LOST, RETRANS, SACKED
 
 if TYPE_CHECKING:
     from capas.transport.tcp.connection import TcpConnection
+    from capas.transport.tcp.mtu_search import MtuSearch
 
 OPEN: Final = 0
 DISORDER: Final = 1  # duplicate acknowledgements or SACKs, nothing lost yet
@@ -144,7 +145,12 @@ def detect(c: "TcpConnection", now: int, advanced: bool) -> None:
     if rec.phase != LOSS or (c.neg.sack_ok and len(board.ranges)):
         _mark_losses(c, now, advanced)
     if rec.phase <= CWR and board.lost > 0:
-        _enter_recovery(c, now)
+        search = c.path.search
+        if search is not None and search.probe_size and _only_probe_lost(c, search):
+            mtu_search.lost(c, search, now)
+            repair_only(c)
+        else:
+            _enter_recovery(c, now)
     elif rec.phase <= DISORDER:
         if not board.retrans:
             rec.retrans_stamp = -1
@@ -181,6 +187,19 @@ def _mark_first_segment(c: "TcpConnection") -> None:
         if first.end - first.seq > c.tx.mss:
             c.board.split(first, first.seq + c.tx.mss)
         c.board.mark_lost(first)
+
+
+def _only_probe_lost(c: "TcpConnection", search: "MtuSearch") -> bool:
+    """A probe of the path MTU is missing and nothing else: no congestion (RFC 4821 §7.6.2)."""
+    board = c.board
+    if c.tx.snd_una != search.seq or board.lost > search.end - search.seq:
+        return False
+    for record in board.records():
+        if record.seq >= search.end:
+            break
+        board.mark_lost(record)  # what is left of it, if only its first part was
+    board.outcome.lost = 0
+    return True
 
 
 def _enter_recovery(c: "TcpConnection", now: int) -> None:

@@ -45,7 +45,7 @@ def arrives(c: "TcpConnection", seg: Segment, now: int) -> None:
         if c.fast is not None:
             handshake.fast_open_answered(c, seg)
         c.set_state(ESTABLISHED, now)
-        handshake.established(c)
+        handshake.established(c, now)
         c.rx.ack = ACK_NOW
         if c.life.writer_waits:
             # What waits will carry the acknowledgement, and is an answer (Linux, likewise).
