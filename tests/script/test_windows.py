@@ -132,9 +132,11 @@ def test_a_receiver_offers_no_crumbs() -> None:
 
 @pytest.mark.rfc("9293", "3.8.6", "SHLD-14")
 @pytest.mark.rfc("7323", "2.4")
-@pytest.mark.parametrize("wscale", [-1, 7, 14])
-def test_the_right_edge_never_moves_left(wscale: int) -> None:
-    script, c, peer = small_buffer(50_000, wscale=wscale)
+@pytest.mark.parametrize(("size", "wscale"), [(50_000, -1), (50_000, 7), (4_000_000, 14)])
+def test_the_right_edge_never_moves_left(size: int, wscale: int) -> None:
+    """Nor does it by what a scaled field cannot say: the last bits of a window."""
+    script, c, peer = small_buffer(size, wscale=wscale)
+    assert c.rx.rcv_wscale == (6 if size > 65_535 else 0)
     edge = 0
     for i in range(200):
         room = c.rx.window()

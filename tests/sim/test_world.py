@@ -613,6 +613,36 @@ def test_traffic_that_takes_no_time_takes_a_little():
     assert world.time < 1
 
 
+def test_bulk_data_after_small_takes_no_time_on_one_host():
+    """Segments of 64 KB: a window 128 bytes too small for the second waits for a timer."""
+    world = World()
+    host = world.host("a")
+    size = 5_000_000
+
+    async def sink(reader, writer):
+        assert await reader.readexactly(2) == b"xx"
+        assert len(await reader.readexactly(size)) == size
+        writer.write(b"!")
+        writer.close()
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        with use_host(host):
+            server = await asyncio.start_server(sink, port=7)
+            reader, writer = await asyncio.open_connection("127.0.0.1", 7)
+            for _ in range(2):
+                writer.write(b"x")
+                await asyncio.sleep(0.05)
+            start = loop.time()
+            writer.write(bytes(size))
+            assert await reader.read() == b"!"
+            assert loop.time() - start < 0.001
+            writer.close()
+            server.close()
+
+    run(world, main())
+
+
 def test_a_program_may_be_the_first_thing_that_happens() -> None:
     world = World(1)
     for name in ("a", "c"):

@@ -214,8 +214,13 @@ class Receiver:
             if self.rcv_nxt + wnd > self.rcv_adv:
                 self.rcv_adv = self.rcv_nxt + wnd
                 self.best = max(self.best, wnd)
-            return self.rcv_adv - self.rcv_nxt
-        return self.rcv_adv - self.rcv_nxt if self.rcv_adv > self.rcv_nxt else 0
+        left = self.rcv_adv - self.rcv_nxt
+        if left <= 0:
+            return 0
+        odd = -left & ((1 << self.rcv_wscale) - 1)
+        if odd:  # rounded down by the scaled field the edge would move left (as Linux)
+            self.rcv_adv += odd
+        return left + odd
 
     def accept(self, payload: bytes | memoryview, size: int = 0) -> None:
         """In-order data at RCV.NXT; ``size``: of the largest wire segment in it."""
