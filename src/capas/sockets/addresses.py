@@ -161,7 +161,9 @@ def form(family: int, address: Address) -> tuple[Any, ...]:
     return addr.text(packed), port, 0, scope if addr.is_link_local(packed) else 0
 
 
-def check_family(v6: bool, v6only: bool, packed: bytes) -> None:
-    """An IPv6 socket reaches IPv4 only while it is not IPV6_V6ONLY (ENETUNREACH as in Linux)."""
-    if v6 and v6only and len(packed) == 4:
+def check_family(v6: bool, v6only: bool, packed: bytes, local: bytes = b"") -> None:
+    """An IPv6 socket reaches IPv4 unless it is IPV6_V6ONLY, and from IPv4 nothing else (Linux)."""
+    if v6 and len(packed) == 4 and v6only:
         raise fail(errno.ENETUNREACH)
+    if v6 and len(packed) == 16 and len(local) == 4:
+        raise fail(errno.EAFNOSUPPORT)

@@ -15,7 +15,7 @@ from capas.sockets.addresses import check_family
 from capas.sockets.description import Address, Ancillary, Description, Received
 from capas.sockets.driver import Driver
 from capas.sockets.failure import fail
-from capas.sockets.flags import MSG_ERRQUEUE, MSG_OOB, MSG_PEEK, MSG_TRUNC
+from capas.sockets.flags import MSG_DONTWAIT, MSG_ERRQUEUE, MSG_OOB, MSG_PEEK, MSG_TRUNC
 from capas.transport.endpoint import HANGUP
 from capas.transport.udp_socket import Datagram, Destination, UdpSocket
 from capas.wire import address as addr
@@ -94,7 +94,6 @@ class DatagramDescription(Description):
         super().__init__(host, driver, family, int(socket.SOCK_DGRAM), proto or 17, endpoint)
         self.udp: UdpSocket = host.udp.open(endpoint, 16 if family == socket.AF_INET6 else 4)
         self._ancillary: bool = False
-        self._write_shut: bool = False
 
     @property
     def kind(self) -> int:
@@ -107,6 +106,9 @@ class DatagramDescription(Description):
         if addr.is_link_local(packed) and scope:
             self.udp.options.device = scope
         self.udp.bind(packed, port)
+        if len(packed) == 16 and not addr.is_unspecified(packed):
+            self.settings.values["v6only"] = 1
+            self.udp.options.v6only = True
 
     def connect(self, address: Address | None) -> bool:
         """connect(2): only fixes the remote end."""
@@ -114,8 +116,9 @@ class DatagramDescription(Description):
             self.udp.disconnect()
             return True
         packed, port, scope = address
-        check_family(self.family == socket.AF_INET6, self.udp.options.v6only, packed)
-        self.udp.connect(packed, port, scope)
+        udp = self.udp
+        check_family(self.family == socket.AF_INET6, udp.options.v6only, packed, udp.local)
+        udp.connect(packed, port, scope)
         return True
 
     # -- sending ----------------------------------------------------------------------------------
@@ -127,19 +130,16 @@ class DatagramDescription(Description):
         if flags & MSG_OOB:
             raise fail(errno.EOPNOTSUPP)
         udp = self.udp
-        if self._write_shut:
-            udp.raise_error()
-            raise fail(errno.EPIPE)
-        if not udp.port and not (address[1] if address is not None else udp.remote):
-            udp.bind(self._wildcard(), 0)  # as Linux, before it finds that nobody is to hear it
+        if not udp.port:  # as Linux, before it finds that it cannot be sent
+            udp.bind_to_send(*(address[:2] if address is not None else (b"", 0)))
         to: Destination | None = None
         if address is not None:
             packed, port, scope = address
-            check_family(self.family == socket.AF_INET6, udp.options.v6only, packed)
-            if not port:
-                raise fail(errno.EINVAL)
             if addr.is_unspecified(packed):
                 packed = addr.oneself(packed, udp.local)
+            check_family(self.family == socket.AF_INET6, udp.options.v6only, packed, udp.local)
+            if not port:
+                raise fail(errno.EINVAL)
             to = Destination(packed, port, scope)
         if ancillary:
             if to is None:
@@ -163,7 +163,8 @@ class DatagramDescription(Description):
             return self._error(error, limit)
         datagram = self.udp.receive(bool(flags & MSG_PEEK))
         if datagram is None:
-            return Received(b"") if self.udp.read_shut else None
+            # Who does not wait learns nothing of the shutdown (Linux).
+            return Received(b"") if self.udp.read_shut and not flags & MSG_DONTWAIT else None
         data = datagram.data
         result = Received(
             data if len(data) <= limit else data[:limit],
@@ -171,6 +172,7 @@ class DatagramDescription(Description):
         )
         if len(data) > limit:
             result.flags = MSG_TRUNC
+            result.whole = len(data)
         if self._ancillary:
             self._describe(result.ancillary, datagram)
         return result
@@ -236,8 +238,8 @@ class DatagramDescription(Description):
         if how in (socket.SHUT_RD, socket.SHUT_RDWR):
             self.udp.shutdown_read()
         if how in (socket.SHUT_WR, socket.SHUT_RDWR):
-            self._write_shut = True
-        if self._write_shut and self.udp.read_shut:
+            self.udp.write_shut = True
+        if self.udp.write_shut and self.udp.read_shut:
             self.endpoint.set_ready(HANGUP)
         self.kick()
         if not self.udp.remote:
@@ -268,6 +270,10 @@ class DatagramDescription(Description):
 
     # -- options ----------------------------------------------------------------------------------
 
+    def has_address(self) -> bool:
+        """Bound, by a call or by sending."""
+        return self.udp.port != 0
+
     def default_buffer(self, name: str) -> int:
         """Linux's rmem_default and wmem_default."""
         config = self.host.config
@@ -275,8 +281,6 @@ class DatagramDescription(Description):
 
     def apply(self, name: str, value: int) -> None:
         """Write the value where UDP looks."""
-        if name == "v6only" and self.udp.port:
-            raise fail(errno.EINVAL)
         attribute = _PLAIN.get(name)
         if attribute is not None:
             setattr(self.udp.options, attribute, bool(value))

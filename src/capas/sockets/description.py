@@ -43,9 +43,12 @@ Ancillary = list[tuple[int, int, bytes]]
 
 @final
 class Received:
-    """What one receive call got: ``data``, where from, flags and ancillary data."""
+    """What one receive call got: ``data``, where from, flags and ancillary data.
 
-    __slots__ = ("ancillary", "data", "flags", "source")
+    ``whole``  bytes of the datagram, though ``data`` may be less of it
+    """
+
+    __slots__ = ("ancillary", "data", "flags", "source", "whole")
 
     def __init__(
         self,
@@ -55,6 +58,7 @@ class Received:
         ancillary: Ancillary | None = None,
     ) -> None:
         self.data: bytes = data
+        self.whole: int = len(data)
         self.source: Address | None = source
         self.flags: int = flags
         self.ancillary: Ancillary = ancillary if ancillary is not None else []
@@ -213,6 +217,8 @@ class Description(ABC):
         is_int = option.kind in (options.BOOL, options.INT, options.OCTET, options.BUFFER)
         if is_int and not isinstance(value, int) and len(value) < 4 and level != options.IP:
             raise fail(errno.EINVAL)  # only IP takes a byte for an int
+        if option.name == "v6only" and self.has_address():
+            raise fail(errno.EINVAL)
         if option.kind == options.SPECIAL:
             self.set_special(option.name, value)
         else:
@@ -225,6 +231,10 @@ class Description(ABC):
         protocol = self.proto or (options.TCP if self.kind == options.STREAM else options.UDP)
         facts = {"type": self.type, "family": self.family, "protocol": protocol}
         return facts.get(name, options.DEFAULTS[name])
+
+    def has_address(self) -> bool:
+        """Whether it is too late to choose between IPv6 alone and both (IPV6_V6ONLY)."""
+        return False
 
     @abstractmethod
     def default_buffer(self, name: str) -> int:

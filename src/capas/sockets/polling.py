@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from capas.base.clock import MS, NEVER, SECOND
 from capas.host.host import Host
+from capas.sockets import options
 from capas.sockets.current import current_host, in_our_loop, require_host
 from capas.sockets.description import Description
 from capas.sockets.driver import VIRTUAL_FD, Driver, driver_of
@@ -31,6 +32,7 @@ POLLNVAL: Final = int(getattr(std, "POLLNVAL", 32))
 _POLLRDHUP: Final = int(getattr(std, "POLLRDHUP", 0x2000))
 _POLLRDNORM: Final = int(getattr(std, "POLLRDNORM", 0x40))
 _POLLWRNORM: Final = int(getattr(std, "POLLWRNORM", 0x100))
+_POLLWRBAND: Final = int(getattr(std, "POLLWRBAND", 0x200))
 _EPOLLONESHOT: Final = int(getattr(std, "EPOLLONESHOT", 1 << 30))
 _EPOLLET: Final = int(getattr(std, "EPOLLET", 1 << 31))
 _EBADF: Final = 9
@@ -183,7 +185,10 @@ class Poll:
             if description is None:
                 found.append((fd, POLLNVAL))
                 continue
-            events = poll_events(description.endpoint.readiness) & (wanted | POLLERR | POLLHUP)
+            events = poll_events(description.endpoint.readiness)
+            if events & POLLOUT and description.kind == options.DATAGRAM:
+                events |= _POLLWRBAND  # what a datagram means by it, nobody knows (Linux)
+            events &= wanted | POLLERR | POLLHUP
             if wanted & _POLLRDHUP and description.peer_ended():
                 events |= _POLLRDHUP
             if events:

@@ -29,7 +29,7 @@ from capas.sockets.arguments import (
 from capas.sockets.current import current_host, require_host
 from capas.sockets.description import Address, Ancillary, Received
 from capas.sockets.failure import fail
-from capas.sockets.flags import MSG_CTRUNC, MSG_OOB, MSG_WAITALL
+from capas.sockets.flags import MSG_CTRUNC, MSG_DONTWAIT, MSG_OOB, MSG_TRUNC, MSG_WAITALL
 from capas.sockets.handle import Handle
 from capas.transport.endpoint import ERROR, HANGUP, READ, WRITE
 
@@ -208,6 +208,8 @@ class Socket(Handle):
         whole = flags & (MSG_WAITALL | MSG_OOB) == MSG_WAITALL
         if whole and description.kind == options.STREAM and limit:
             return self._receive_all(limit, flags & ~MSG_WAITALL)
+        if self._timeout == 0:
+            flags |= MSG_DONTWAIT
         return self._retry(lambda: description.receive(limit, flags), READ, flags)
 
     def _receive_all(self, limit: int, flags: int) -> Received:
@@ -250,18 +252,20 @@ class Socket(Handle):
 
     def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
         """Into ``buffer``; the number of bytes."""
-        room = self._room(buffer, nbytes, "recv_into")
-        data = Socket.recv(self, len(room), flags)
-        room[: len(data)] = data
-        return len(data)
+        return self._receive_into(buffer, nbytes, flags, "recv_into")[0]
 
     def recvfrom_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> tuple[int, Any]:
         """Into ``buffer``; (number of bytes, address)."""
-        room = self._room(buffer, nbytes, "recvfrom_into")
+        size, source = self._receive_into(buffer, nbytes, flags, "recvfrom_into")
+        return size, self._form(source)
+
+    def _receive_into(
+        self, buffer: Any, nbytes: int, flags: int, name: str
+    ) -> tuple[int, Address | None]:
+        room = self._room(buffer, nbytes, name)
         received = self._receive(len(room), flags)
-        size = len(received.data)
-        room[:size] = received.data
-        return size, self._form(received.source)
+        room[: len(received.data)] = received.data
+        return received.whole if flags & MSG_TRUNC else len(received.data), received.source
 
     def recvmsg(
         self, bufsize: int, ancbufsize: int = 0, flags: int = 0, /

@@ -156,11 +156,13 @@ class StreamDescription(Description):
         if address is None:
             raise fail(errno.EAFNOSUPPORT)
         remote, port, scope = address
-        check_family(self.family == socket.AF_INET6, bool(self.settings.get("v6only")), remote)
+        local = self.binding.address if self.binding is not None else b""
+        v6only = bool(self.settings.get("v6only"))
+        check_family(self.family == socket.AF_INET6, v6only, remote, local)
         if addr.is_multicast(remote) or self.host.net.is_broadcast(remote):
             raise fail(errno.ENETUNREACH)
         if addr.is_unspecified(remote):
-            remote = addr.oneself(remote, self.binding.address if self.binding is not None else b"")
+            remote = addr.oneself(remote, local)
         wanted = (remote, port, scope)
         fast = bool(self.settings.get("fastopen_connect"))
         if fast and self.deferred is None and fastopen.defer(self, wanted):
@@ -339,6 +341,12 @@ class StreamDescription(Description):
             return int(self.listener is not None)
         return super().fact(name)
 
+    def has_address(self) -> bool:
+        """Bound, or on a connection that has not ended."""
+        connection = self.connection
+        open_ = connection is not None and connection.state != states.CLOSED
+        return self.binding is not None or open_
+
     def default_buffer(self, name: str) -> int:
         """Linux's tcp_rmem and tcp_wmem."""
         config = self.host.config
@@ -349,9 +357,6 @@ class StreamDescription(Description):
 
     def apply(self, name: str, value: int) -> None:
         """Write the value to the connection or listener, if there is one."""
-        closed = self.connection is None or self.connection.state == states.CLOSED
-        if name == "v6only" and (self.binding is not None or not closed):
-            raise fail(errno.EINVAL)
         fastopen.check_option(self, name)
         if name in ("tos", "tclass") and self.host.config.tcp_manners != "freebsd":
             value = max(value, 0) & ~3  # the ECN field is TCP's own (Linux, RFC 3168 §6.1)

@@ -215,6 +215,11 @@ class UdpLayer(TransportHandler):
         self._take(socket, address, port, b"", 0)
         socket.bound_address = address
 
+    def bind_to_send(self, socket: UdpSocket, address: bytes, port: int) -> None:
+        """Pick a port if it has none, by whom it is to send to (RFC 6056 §3.3.3)."""
+        if socket.port == 0:
+            self._take(socket, socket.local, 0, address, port)
+
     def _take(
         self, socket: UdpSocket, address: bytes, port: int, remote: bytes, remote_port: int
     ) -> None:
@@ -292,8 +297,7 @@ class UdpLayer(TransportHandler):
 
     def send(self, socket: UdpSocket, data: Buffer, now: int, to: Destination) -> int:
         """Send one datagram, binding first if need be."""
-        if socket.port == 0:
-            self._take(socket, socket.local, 0, to.address, to.port)
+        self.bind_to_send(socket, to.address, to.port)
         return send(self.net, socket, data, now, to)
 
     def membership(

@@ -79,6 +79,9 @@ def send(net: Internet, socket: UdpSocket, data: Buffer, now: int, to: Destinati
     route, source = find_way(net, socket, to)
     if len(dst) == 4 and route.interface.is_broadcast(dst) and not options.broadcast:
         raise os_error(errno.EACCES)
+    socket.raise_error()  # as Linux, after what is wrong with this call
+    if socket.write_shut:
+        raise os_error(errno.EPIPE)
     header = wire.HEADER_SIZE + (20 if len(dst) == 4 else 40)
     mtu = net.path_mtu(dst, route, now)
     segment = to.segment or options.segment

@@ -179,6 +179,7 @@ class UdpSocket:
         self.groups: dict[tuple[bytes, int], None] = {}
         self.closed: bool = False
         self.read_shut: bool = False
+        self.write_shut: bool = False
         self._layer: UdpLayer = layer
         endpoint.set_ready(WRITE)
 
@@ -211,9 +212,15 @@ class UdpSocket:
 
     # -- data -----------------------------------------------------------------------------------
 
+    def bind_to_send(self, address: bytes, port: int) -> None:
+        """Have a port to send from, whether or not it can be sent."""
+        self._layer.bind_to_send(self, address, port)
+
     def send(self, data: Buffer, now: int, to: Destination | None = None) -> int:
-        """Send one datagram to ``to``, or to the connected end; the number of bytes taken."""
-        self.raise_error()
+        """Send one datagram to ``to``, or to the connected end; the number of bytes taken.
+
+        Raises a pending error, too.
+        """
         if to is None:
             if not self.remote:
                 raise os_error(errno.EDESTADDRREQ)

@@ -86,7 +86,7 @@ def oneself(address: bytes, source: bytes) -> bytes:
     """Where what ``source`` sends to ``address``, which is unspecified, goes (Linux)."""
     if len(source) == len(address) and not is_unspecified(source):
         return source
-    return LOOPBACK4 if len(address) == 4 else LOOPBACK6
+    return LOOPBACK4 if len(address) == 4 or len(source) == 4 else LOOPBACK6
 
 
 def map_v4(address: bytes) -> bytes:

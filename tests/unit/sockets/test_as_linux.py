@@ -16,17 +16,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-
-from capas.sim.world import World
-from capas.sockets import modules
-from capas.sockets.driver import VIRTUAL_FD
+from beside_linux import MOMENT, Log, go_alike
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Linux is missing")
 
-Log = list[tuple[str, object]]
 STEPS = 40
-#: On loopback, all that a call sets off is over after this, s.
-MOMENT = 0.004
 ADDRESSES = {
     std.AF_INET: ("127.0.0.1", "0.0.0.0", "127.0.0.5"),
     std.AF_INET6: ("::1", "::", "::1"),
@@ -159,25 +153,10 @@ class Walk:
                 self.note(f"{name} {option} {value}", sock.setsockopt, level, number, value)
 
 
-def walk(seed: int, virtual: bool) -> Log:
-    taken = Walk(seed)
-    log = taken.run()
-    with std.socket() as sock:
-        assert (sock.fileno() >= VIRTUAL_FD) is virtual
-    return log
+def walk(seed: int) -> Log:
+    return Walk(seed).run()
 
 
 @pytest.mark.parametrize("seed", range(40))
 def test_each_step_is_as_in_linux(seed: int) -> None:
-    with modules.installed():
-        world = World(1)
-        ours = world.thread(world.host("a"), walk, seed, True).result()
-    for attempt in range(3):
-        linux = walk(seed, False)
-        if ours == linux:
-            return  # a busy machine is late now and then, the same way hardly twice
-        found = zip(ours, linux, strict=False)
-        step = next(n for n, (mine, theirs) in enumerate(found) if mine != theirs)
-        if attempt == 2:
-            before = "\n  ".join(map(str, ours[max(0, step - 20) : step]))
-            pytest.fail(f"after\n  {before}\nours  {ours[step]}\nlinux {linux[step]}")
+    go_alike(walk, seed)

@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The same program on Linux's sockets over loopback and on a host's: whether they go alike."""
+
+import socket as std
+from collections.abc import Callable
+
+import pytest
+
+from capas.sim.world import World
+from capas.sockets import modules
+from capas.sockets.driver import VIRTUAL_FD
+
+Log = list[tuple[str, object]]
+Walk = Callable[[int], Log]  # by a seed
+#: On loopback, all that a call sets off is over after this, s.
+MOMENT = 0.004
+_ATTEMPTS = 3  # a busy machine is late now and then, the same way hardly so often
+
+
+def go_alike(walk: Walk, seed: int) -> None:
+    """Fails with the first step that differs, and what went before it."""
+    with modules.installed():
+        world = World(1)
+        ours = world.thread(world.host("a"), _watched, walk, seed, True).result()
+    for _ in range(_ATTEMPTS):
+        linux = _watched(walk, seed, False)
+        if ours == linux:
+            return
+    found = zip(ours, linux, strict=False)
+    step = next(n for n, (mine, theirs) in enumerate(found) if mine != theirs)
+    before = "\n  ".join(map(str, ours[max(0, step - 20) : step]))
+    pytest.fail(f"after\n  {before}\nours  {ours[step]}\nlinux {linux[step]}")
+
+
+def _watched(walk: Walk, seed: int, virtual: bool) -> Log:
+    log = walk(seed)
+    with std.socket() as sock:
+        assert (sock.fileno() >= VIRTUAL_FD) is virtual
+    return log
