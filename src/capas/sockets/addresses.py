@@ -161,9 +161,15 @@ def form(family: int, address: Address) -> tuple[Any, ...]:
     return addr.text(packed), port, 0, scope if addr.is_link_local(packed) else 0
 
 
-def check_family(v6: bool, v6only: bool, packed: bytes, local: bytes = b"") -> None:
-    """An IPv6 socket reaches IPv4 unless it is IPV6_V6ONLY, and from IPv4 nothing else (Linux)."""
+def reached(v6: bool, v6only: bool, packed: bytes, local: bytes) -> bytes:
+    """Where what a socket sends from ``local`` to ``packed`` goes: to nobody is to oneself (Linux).
+
+    An IPv6 socket reaches IPv4 unless it is IPV6_V6ONLY, and from an IPv4 address nothing else.
+    """
+    if addr.is_unspecified(packed):
+        packed = addr.oneself(packed, local)
     if v6 and len(packed) == 4 and v6only:
         raise fail(errno.ENETUNREACH)
     if v6 and len(packed) == 16 and len(local) == 4:
         raise fail(errno.EAFNOSUPPORT)
+    return packed

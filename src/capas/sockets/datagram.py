@@ -11,7 +11,7 @@ from capas.base.clock import SECOND, US
 from capas.host.host import Host
 from capas.internet.types import IcmpError
 from capas.sockets import options
-from capas.sockets.addresses import check_family
+from capas.sockets.addresses import reached
 from capas.sockets.description import Address, Ancillary, Description, Received
 from capas.sockets.driver import Driver
 from capas.sockets.failure import fail
@@ -116,10 +116,12 @@ class DatagramDescription(Description):
             self.udp.disconnect()
             return True
         packed, port, scope = address
-        udp = self.udp
-        check_family(self.family == socket.AF_INET6, udp.options.v6only, packed, udp.local)
-        udp.connect(packed, port, scope)
+        self.udp.connect(self._reached(packed), port, scope)
         return True
+
+    def _reached(self, packed: bytes) -> bytes:
+        udp = self.udp
+        return reached(self.family == socket.AF_INET6, udp.options.v6only, packed, udp.local)
 
     # -- sending ----------------------------------------------------------------------------------
 
@@ -135,9 +137,7 @@ class DatagramDescription(Description):
         to: Destination | None = None
         if address is not None:
             packed, port, scope = address
-            if addr.is_unspecified(packed):
-                packed = addr.oneself(packed, udp.local)
-            check_family(self.family == socket.AF_INET6, udp.options.v6only, packed, udp.local)
+            packed = self._reached(packed)
             if not port:
                 raise fail(errno.EINVAL)
             to = Destination(packed, port, scope)

@@ -14,7 +14,7 @@ from typing import Final
 from capas.base.checksum import Buffer
 from capas.host.host import Host
 from capas.sockets import fastopen, options, streamoptions
-from capas.sockets.addresses import check_family
+from capas.sockets.addresses import reached
 from capas.sockets.description import Address, Ancillary, Description, Received
 from capas.sockets.driver import Driver
 from capas.sockets.failure import fail
@@ -158,11 +158,9 @@ class StreamDescription(Description):
         remote, port, scope = address
         local = self.binding.address if self.binding is not None else b""
         v6only = bool(self.settings.get("v6only"))
-        check_family(self.family == socket.AF_INET6, v6only, remote, local)
+        remote = reached(self.family == socket.AF_INET6, v6only, remote, local)
         if addr.is_multicast(remote) or self.host.net.is_broadcast(remote):
             raise fail(errno.ENETUNREACH)
-        if addr.is_unspecified(remote):
-            remote = addr.oneself(remote, local)
         wanted = (remote, port, scope)
         fast = bool(self.settings.get("fastopen_connect"))
         if fast and self.deferred is None and fastopen.defer(self, wanted):

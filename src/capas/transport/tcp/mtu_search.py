@@ -92,7 +92,7 @@ def overhead(c: "TcpConnection") -> int:
     return c.path.ip_header + 20 + (_TIMESTAMPS if c.neg.ts_ok else 0)
 
 
-def begin(c: "TcpConnection", now: int) -> None:
+def begin(c: "TcpConnection", now: int) -> MtuSearch:
     """Search from `HostConfig.tcp_base_mss` on; the caller fits the MSS.
 
     As in Linux an accepted connection keeps the size it has until a probe finds a larger one.
@@ -103,7 +103,8 @@ def begin(c: "TcpConnection", now: int) -> None:
         segment = min(segment, c.options.maxseg)
     low = _floored(c, c.config.tcp_base_mss + overhead(c))
     eff_pmtu = path.mtu if c.passive else min(low, path.mtu)
-    path.search = MtuSearch(low, eff_pmtu, segment + path.ip_header + 20, now)
+    search = path.search = MtuSearch(low, eff_pmtu, segment + path.ip_header + 20, now)
+    return search
 
 
 def arrived(c: "TcpConnection", search: MtuSearch, now: int) -> None:
@@ -113,8 +114,14 @@ def arrived(c: "TcpConnection", search: MtuSearch, now: int) -> None:
 
 
 def lost(c: "TcpConnection", search: MtuSearch, now: int) -> None:
-    """The probe is missing, and nothing else."""
+    """The probe is missing, and nothing else; the caller repeats its data."""
     _tell(c, now, "tcp.mtu_probe_failed", f"packets of {search.probe_size} bytes do not arrive")
+    board = c.board
+    for record in board.records():
+        if record.seq >= search.end:
+            break
+        board.mark_lost(record)  # what is left of it, if only its first part was
+    board.outcome.lost = 0  # it tells nothing of congestion
     search.failed()
 
 
@@ -139,11 +146,8 @@ def suspect_black_hole(c: "TcpConnection", now: int) -> bool:
     if mtu >= path.mtu:
         return False
     text = f"black hole suspected, MTU {path.mtu} -> {mtu}"
-    if path.search is None:
-        begin(c, now)
-    search = path.search
-    if search is not None:
-        search.narrow(mtu, now)
+    search = path.search if path.search is not None else begin(c, now)
+    search.narrow(mtu, now)
     _tell(c, now, "tcp.mtu_black_hole", text)
     return True
 

@@ -191,15 +191,7 @@ def _mark_first_segment(c: "TcpConnection") -> None:
 
 def _only_probe_lost(c: "TcpConnection", search: "MtuSearch") -> bool:
     """A probe of the path MTU is missing and nothing else: no congestion (RFC 4821 §7.6.2)."""
-    board = c.board
-    if c.tx.snd_una != search.seq or board.lost > search.end - search.seq:
-        return False
-    for record in board.records():
-        if record.seq >= search.end:
-            break
-        board.mark_lost(record)  # what is left of it, if only its first part was
-    board.outcome.lost = 0
-    return True
+    return c.tx.snd_una == search.seq and c.board.lost <= search.end - search.seq
 
 
 def _enter_recovery(c: "TcpConnection", now: int) -> None:
