@@ -98,7 +98,6 @@ class Host:
             self.scheduler,
             rng.stream("udp"),
             self.ready,
-            self.memory,
         )
         for ip in (self.ipv4, self.ipv6):
             ip.protocols[PROTOCOL_TCP] = self.tcp

@@ -16,8 +16,9 @@ from capas.sockets.description import Address, Ancillary, Description, Received
 from capas.sockets.driver import Driver
 from capas.sockets.failure import fail
 from capas.sockets.flags import MSG_DONTWAIT, MSG_ERRQUEUE, MSG_OOB, MSG_PEEK, MSG_TRUNC
+from capas.transport.datagram_socket import Datagram, Destination
 from capas.transport.endpoint import HANGUP
-from capas.transport.udp_socket import Datagram, Destination, UdpSocket
+from capas.transport.udp_socket import UdpSocket
 from capas.wire import address as addr
 
 _IP_PKTINFO: Final = options.number("IP_PKTINFO", 8)

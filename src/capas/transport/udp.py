@@ -16,24 +16,18 @@ from capas.base.clock import Scheduler
 from capas.base.config import HostConfig
 from capas.base.events import Counters, Tracer
 from capas.base.frame import CSUM_NONE, GSO_UDP_L4, Frame
-from capas.base.memory import Memory
 from capas.base.rng import Rng
 from capas.errors import os_error
 from capas.internet.net import Internet
 from capas.internet.types import PACKET_TOO_BIG, IcmpError, TransportHandler
 from capas.link.interface import Interface
+from capas.transport.datagram_socket import PMTUDISC_DONT, PMTUDISC_WANT, Datagram, Destination
 from capas.transport.demux import arriving_key, make_key
 from capas.transport.endpoint import Endpoint
 from capas.transport.ports import EphemeralPorts, overlap
-from capas.transport.udp_output import find_way, send
-from capas.transport.udp_socket import (
-    PMTUDISC_DONT,
-    PMTUDISC_WANT,
-    Datagram,
-    Destination,
-    UdpOptions,
-    UdpSocket,
-)
+from capas.transport.udp_output import send
+from capas.transport.udp_socket import UdpSocket
+from capas.transport.way import find_way
 from capas.wire import address as addr
 from capas.wire import udp as wire
 
@@ -55,7 +49,6 @@ class UdpLayer(TransportHandler):
         scheduler: Scheduler,
         rng: Rng,
         ready: list[Endpoint],
-        memory: Memory,
     ) -> None:
         self.net: Internet = net
         self.config: HostConfig = config
@@ -65,7 +58,6 @@ class UdpLayer(TransportHandler):
         self.sockets: dict[int, list[UdpSocket]] = {}  # by local port, in order of binding
         self._connected: dict[bytes, UdpSocket] = {}  # by arriving key
         self._ready: list[Endpoint] = ready
-        self.memory: Memory = memory  # read and charged by the sockets
         self._ephemeral: EphemeralPorts = EphemeralPorts(config, rng.stream("ports"))
         self._spread: int = rng.u32()  # key of the SO_REUSEPORT choice
 
@@ -73,7 +65,7 @@ class UdpLayer(TransportHandler):
         """A new socket of the family whose addresses are ``size`` bytes long."""
         if endpoint is None:
             endpoint = Endpoint(self._ready)
-        return UdpSocket(self, endpoint, size, UdpOptions(self.config.udp_receive_buffer))
+        return UdpSocket(self, endpoint, size)
 
     # -- receiving ------------------------------------------------------------------------------
 
@@ -154,7 +146,7 @@ class UdpLayer(TransportHandler):
         for socket in self.sockets.get(port, ()):
             if _score(socket, dst, datagram.source, datagram.source_port, index) < 0:
                 continue
-            if multicast and not socket.options.multicast_all and not _member(socket, dst):
+            if multicast and not socket.takes_group(dst):
                 continue
             self._deliver(socket, datagram, unchecked, now)
             taken = True
@@ -247,13 +239,7 @@ class UdpLayer(TransportHandler):
             address = addr.oneself(address, socket.local)
         if socket.remote:
             self._forget(socket)
-        route, source = find_way(self.net, socket, Destination(address, port, scope))
-        if (
-            len(address) == 4
-            and route.interface.is_broadcast(address)
-            and not socket.options.broadcast
-        ):
-            raise os_error(errno.EACCES)
+        _, source = find_way(self.net, socket, Destination(address, port, scope))
         local = socket.local
         if addr.is_unspecified(local) or addr.is_multicast(local):
             local = source
@@ -280,7 +266,7 @@ class UdpLayer(TransportHandler):
             self._forget(socket)
             socket.local = socket.bound_address
 
-    def close(self, socket: UdpSocket, now: int) -> None:
+    def release(self, socket: UdpSocket) -> None:
         """Take ``socket`` out of all tables."""
         if socket.remote:
             self._forget(socket)
@@ -289,50 +275,11 @@ class UdpLayer(TransportHandler):
             sockets.remove(socket)
             if not sockets:
                 del self.sockets[socket.port]
-        for group, index in socket.groups:
-            self.net.leave(group, self._interface(group, index), now)
-        socket.groups.clear()
-
-    # -- the rest of what a socket asks -----------------------------------------------------------
 
     def send(self, socket: UdpSocket, data: Buffer, now: int, to: Destination) -> int:
         """Send one datagram, binding first if need be."""
         self.bind_to_send(socket, to.address, to.port)
         return send(self.net, socket, data, now, to)
-
-    def membership(
-        self, socket: UdpSocket, group: bytes, interface: int, join: bool, now: int
-    ) -> None:
-        """Join or leave ``group``; interface 0: the one the route to the group names."""
-        if not addr.is_multicast(group):
-            raise os_error(errno.EINVAL)
-        link = self._interface(group, interface)
-        key = (group, link.index)
-        if join:
-            if key in socket.groups:
-                raise os_error(errno.EADDRINUSE)
-            if len(socket.groups) >= self.config.multicast_groups:
-                self.counters.add("udp.too_many_groups")
-                raise os_error(errno.ENOBUFS)
-            self.net.join(group, link, now)
-            socket.groups[key] = None
-        else:
-            if key not in socket.groups:
-                raise os_error(errno.EADDRNOTAVAIL)
-            del socket.groups[key]
-            self.net.leave(group, link, now)
-
-    def _interface(self, group: bytes, index: int) -> Interface:
-        for interface in self.net.shared.interfaces:
-            if interface.index == index:
-                return interface
-        if index == 0:
-            route = self.net.route(group)
-            if route is not None:
-                return route.interface
-            for interface in self.net.shared.interfaces[1:]:
-                return interface
-        raise os_error(errno.ENODEV)
 
     def _drop(self, now: int, counter: str, clause: str) -> None:
         self.counters.add(counter)
@@ -362,10 +309,6 @@ def _score(socket: UdpSocket, dst: bytes, src: bytes, source_port: int, interfac
             return -1
         score += _DEVICE
     return score
-
-
-def _member(socket: UdpSocket, group: bytes) -> bool:
-    return any(joined == group for joined, _ in socket.groups)
 
 
 def _conflict(socket: UdpSocket, address: bytes, other: UdpSocket) -> bool:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sending a datagram: way, source, permission, size, checksum, super-datagrams (RFC 768, RFC 1122).
+"""Sending a datagram: permission, size, checksum, super-datagrams (RFC 768, RFC 1122).
 
 A datagram larger than the path MTU is fragmented unless the socket forbids it (IP_MTU_DISCOVER).
 With a segment size (UDP_SEGMENT) a larger send leaves as one super-datagram that the link, or
@@ -14,57 +14,18 @@ from capas.base.frame import GSO_UDP_L4, Offload
 from capas.errors import os_error
 from capas.internet.net import Internet
 from capas.internet.route import Route
-from capas.link.interface import TENTATIVE, Interface
-from capas.transport.udp_socket import (
+from capas.transport.datagram_socket import (
     PMTUDISC_DO,
     PMTUDISC_DONT,
     PMTUDISC_PROBE,
     Destination,
-    UdpSocket,
 )
+from capas.transport.udp_socket import UdpSocket
+from capas.transport.way import find_way
 from capas.wire import address as addr
 from capas.wire import udp as wire
 
 MAX_SEGMENTS: Final = 128  # datagrams in one super-datagram, Linux UDP_MAX_SEGMENTS
-
-
-def find_way(net: Internet, socket: UdpSocket, to: Destination) -> tuple[Route, bytes]:
-    """(route, source address) of a datagram; OSError ENETUNREACH, EADDRNOTAVAIL."""
-    dst = to.address
-    options = socket.options
-    index = to.interface or to.scope or options.device
-    multicast = addr.is_multicast(dst)
-    if multicast and not index:
-        index = options.multicast_interface
-    local = to.source or socket.local
-    if addr.is_unspecified(local) or addr.is_multicast(local) or len(local) != len(dst):
-        local = b""
-    route = net.route(dst, index)
-    if multicast or dst == addr.BROADCAST4:
-        found = _link_of(net, index, local)
-        if found is not None and (index or route is None):
-            route = Route(addr.Prefix(dst, len(dst) * 8), found)
-    if route is None:
-        raise os_error(errno.ENETUNREACH)
-    source = local or net.source(dst, route)
-    if dst == addr.BROADCAST4 and not local and (index or source is None):
-        own = [a.address for a in route.interface.addresses if a.state != TENTATIVE]
-        if not any(len(address) == 4 for address in own):
-            source = addr.ANY4  # a host that asks for its address, RFC 1122 §3.2.1.3 (a)
-    if source is None:
-        raise os_error(errno.EADDRNOTAVAIL)
-    return route, source
-
-
-def _link_of(net: Internet, index: int, local: bytes) -> Interface | None:
-    """The interface a multicast or limited broadcast leaves by: the chosen one, or its owner."""
-    for interface in net.shared.interfaces:
-        if index:
-            if interface.index == index:
-                return interface
-        elif local and any(own.address == local for own in interface.addresses):
-            return interface
-    return None
 
 
 def send(net: Internet, socket: UdpSocket, data: Buffer, now: int, to: Destination) -> int:
@@ -77,8 +38,6 @@ def send(net: Internet, socket: UdpSocket, data: Buffer, now: int, to: Destinati
     if size > (wire.MAX_PAYLOAD4 if len(dst) == 4 else wire.MAX_PAYLOAD6):
         raise os_error(errno.EMSGSIZE)
     route, source = find_way(net, socket, to)
-    if len(dst) == 4 and route.interface.is_broadcast(dst) and not options.broadcast:
-        raise os_error(errno.EACCES)
     socket.raise_error()  # as Linux, after what is wrong with this call
     if socket.write_shut:
         raise os_error(errno.EPIPE)

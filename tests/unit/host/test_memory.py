@@ -4,9 +4,9 @@
 from capas.base.config import HostConfig
 from capas.sim.direction import DROP, PASS
 from capas.sim.world import World
+from capas.transport.datagram_socket import Destination
 from capas.transport.ports import Binding
 from capas.transport.tcp.connection import TcpConnection
-from capas.transport.udp_socket import Destination
 from capas.wire import address as addr
 
 LIMIT = 300_000  # bytes

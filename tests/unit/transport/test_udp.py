@@ -11,14 +11,14 @@ from capas.base.rng import Rng
 from capas.host.host import Host
 from capas.link.link import ALL_GSO, Link, LinkCaps, Medium
 from capas.link.offload import complete
-from capas.transport.endpoint import ERROR, READ, WRITE
-from capas.transport.udp_socket import (
+from capas.transport.datagram_socket import (
     ERROR_QUEUE,
     PMTUDISC_DO,
     PMTUDISC_DONT,
     Destination,
-    UdpSocket,
 )
+from capas.transport.endpoint import ERROR, READ, WRITE
+from capas.transport.udp_socket import UdpSocket
 from capas.wire import address as addr
 from capas.wire import udp as wire
 

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which way a datagram goes and from which address (RFC 1122 §3.3.4, RFC 6724)."""
+
+import errno
+
+from capas.errors import os_error
+from capas.internet.net import Internet
+from capas.internet.route import Route
+from capas.link.interface import TENTATIVE, Interface
+from capas.transport.datagram_socket import DatagramSocket, Destination
+from capas.wire import address as addr
+
+
+def find_way(net: Internet, socket: DatagramSocket, to: Destination) -> tuple[Route, bytes]:
+    """(route, source address) of a datagram; OSError ENETUNREACH, EADDRNOTAVAIL, EACCES."""
+    dst = to.address
+    options = socket.options
+    index = to.interface or to.scope or options.device
+    multicast = addr.is_multicast(dst)
+    if multicast and not index:
+        index = options.multicast_interface
+    local = to.source or socket.local
+    if addr.is_unspecified(local) or addr.is_multicast(local) or len(local) != len(dst):
+        local = b""
+    route = net.route(dst, index)
+    if multicast or dst == addr.BROADCAST4:
+        found = _link_of(net, index, local)
+        if found is not None and (index or route is None):
+            route = Route(addr.Prefix(dst, len(dst) * 8), found)
+    if route is None:
+        raise os_error(errno.ENETUNREACH)
+    source = local or net.source(dst, route)
+    if dst == addr.BROADCAST4 and not local and (index or source is None):
+        own = [a.address for a in route.interface.addresses if a.state != TENTATIVE]
+        if not any(len(address) == 4 for address in own):
+            source = addr.ANY4  # a host that asks for its address, RFC 1122 §3.2.1.3 (a)
+    if source is None:
+        raise os_error(errno.EADDRNOTAVAIL)
+    if len(dst) == 4 and route.interface.is_broadcast(dst) and not options.broadcast:
+        raise os_error(errno.EACCES)
+    return route, source
+
+
+def _link_of(net: Internet, index: int, local: bytes) -> Interface | None:
+    """The interface a multicast or limited broadcast leaves by: the chosen one, or its owner."""
+    for interface in net.shared.interfaces:
+        if index:
+            if interface.index == index:
+                return interface
+        elif local and any(own.address == local for own in interface.addresses):
+            return interface
+    return None
