@@ -12,6 +12,7 @@ from capas.base.rng import Rng
 from capas.internet.stack import build
 from capas.link.interface import Interface
 from capas.link.link import Link, LinkCaps, Loopback
+from capas.transport.raw import RawLayer
 from capas.wire import icmp, ipv4
 from capas.wire.icmp import Message
 from capas.wire.ipv4 import Ipv4Header
@@ -19,6 +20,7 @@ from capas.wire.ipv6 import Fragment, Ipv6Header, hop_by_hop
 
 A4, B4 = bytes((10, 0, 0, 1)), bytes((10, 0, 0, 2))
 A6, B6 = b"\x20\x01" + bytes(13) + b"\x01", b"\x20\x01" + bytes(13) + b"\x02"
+RAW = (253, 0, 1, 2, 44, 58)  # protocols, those of extension headers and of the stack among them
 FAR4, FAR6 = bytes((10, 0, 1, 9)), b"\x20\x02" + bytes(13) + b"\x09"
 
 
@@ -114,11 +116,20 @@ def test(data: bytes) -> None:
     stack.add_address(interfaces[0], B6, 64, 0)
     stack.add_address(interfaces[1], FAR4[:3] + b"\x01", 24, 0)
     stack.add_address(interfaces[1], FAR6[:15] + b"\x01", 64, 0)
+    if len(data) % 3 == 0:  # somebody reads all that comes, and more than is kept
+        config.udp_receive_buffer = 2000
+        raw = RawLayer(stack.net, config, [])
+        sniffers = [raw.open(None, size, protocol) for size in (4, 16) for protocol in RAW]
     for n, packet in enumerate(cut(data)):
         kind = b"\x08\0" if packet[0] >> 4 == 4 else b"\x86\xdd"
         for body in (packet, mended(packet)):
             frame = Frame(interfaces[0].mac + b"\x02" + bytes(5) + kind + body)
             interfaces[0].receive(frame, n * SECOND)
+    if len(data) % 3 == 0:
+        for sniffer in sniffers:
+            assert sniffer.queued <= 2000 or len(sniffer.queue) == 1
+            sniffer.close(0)
+        assert RAW[0] not in stack.ipv4.protocols
     for part in (stack.ipv4.reassembly, stack.ipv6.reassembly):
         assert len(part.datagrams) <= 2
         assert part.bytes_held <= 2000

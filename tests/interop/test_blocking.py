@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from capas.base.checksum import pseudo_sum, verify
 from capas.real.devices import open_tap, open_tun
 from capas.real.driver import RealDriver
 from capas.sockets.current import use_host
@@ -206,3 +207,44 @@ def test_urgent_data_both_ways(lab: Lab, family: int) -> None:
                 sending = pool.submit(send, sender)
                 assert receive(receiver) == [data, b"!", data]
                 sending.result()
+
+
+def test_who_listens_to_tcp_sees_whole_packets(lab: Lab) -> None:
+    """Super-frames and trains come from the device; a raw socket reads what would be on a wire."""
+    data = pattern(2 * MIB)
+    with (
+        Socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_TCP) as ear,
+        Socket(socket.AF_INET) as server,
+    ):
+        ear.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 * MIB)
+        ear.settimeout(0)
+        server.settimeout(60)
+        server.bind((CAPAS4, 0))
+        server.listen()
+        with kernel_client(lab, socket.AF_INET, server.getsockname()[1]) as client:
+            connection, _ = server.accept()
+            sender = threading.Thread(target=client.sendall, args=(data,))
+            sender.start()
+            connection.settimeout(60)
+            with connection:
+                got = b""
+                while len(got) < len(data):
+                    got += connection.recv(MIB)
+            sender.join()
+        payload: dict[int, bytes] = {}
+        while True:
+            try:
+                packet = ear.recv(70_000)
+            except BlockingIOError:
+                break
+            assert int.from_bytes(packet[2:4], "big") == len(packet) <= 1500
+            assert verify(packet[:20])
+            pseudo = pseudo_sum(packet[12:16], packet[16:20], 6, len(packet) - 20)
+            assert verify(packet[20:], pseudo)
+            text = packet[20 + (packet[32] >> 4) * 4 :]
+            if text:
+                payload[int.from_bytes(packet[24:28], "big")] = text
+    assert got == data
+    first = min(payload, key=lambda sequence: data.index(payload[sequence]))
+    ordered = sorted(payload, key=lambda sequence: (sequence - first) % (1 << 32))
+    assert b"".join(payload[sequence] for sequence in ordered) == data

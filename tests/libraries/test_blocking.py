@@ -331,7 +331,7 @@ def test_paramiko(lab: Any) -> None:
 
 @pytest.mark.parametrize("how", ["select", "poll", "epoll", "selectors"])
 def test_chat_by_readiness(lab: Any, how: str) -> None:
-    """A talk server of the kind that telnet is used with: one thread, many raw sockets."""
+    """A talk server of the kind that telnet is used with: one thread, many bare sockets."""
     if how != "selectors" and not hasattr(select, how):
         pytest.skip(f"no select.{how} here")
 
@@ -424,3 +424,27 @@ def test_twisted(lab: Any, how: str) -> None:
         assert begin < got[0][1] <= time.time() - 2
 
     lab.threads(server, client)
+
+
+def test_pings_and_a_traceroute_by_raw_sockets(seed: int) -> None:
+    import icmplib
+    import ping3
+
+    def client() -> None:
+        found = [ping3.ping("b", timeout=1, unit="ms") for _ in range(20)]
+        seconds = [time for time in found if time is not None]
+        assert len(seconds) > 10  # of two crossings of two cables one is lost at times
+        assert min(seconds) == pytest.approx(42, abs=0.5)
+        assert ping3.ping("b", ttl=1) is False  # time exceeded
+        host = icmplib.ping("b", count=20, interval=0.1, privileged=True)
+        assert 10 < host.packets_received <= 20
+        assert host.min_rtt == pytest.approx(42, abs=0.5)
+        route = icmplib.traceroute("b", count=5, interval=0.1)
+        assert [hop.distance for hop in route] == [1, 2]
+        assert route[1].address == icmplib.resolve("b", family=4)[0]
+
+    with capas.World(seed=seed) as world, capas.installed():
+        router = world.router("r")
+        world.link(world.host("a"), router, delay="20ms", loss="2%")
+        world.link(router, world.host("b"), delay="1ms", loss="2%")
+        world.thread("a", client).result()

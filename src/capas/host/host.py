@@ -22,10 +22,12 @@ from capas.base.memory import Memory
 from capas.base.rng import Rng
 from capas.errors import ConfigurationError
 from capas.internet import stack
+from capas.internet.nd import Nd
 from capas.internet.route import Route
 from capas.link.interface import Interface
 from capas.link.link import Link, Loopback, Medium
 from capas.transport.endpoint import Endpoint
+from capas.transport.raw import RawLayer
 from capas.transport.tcp.layer import TcpLayer
 from capas.transport.udp import UdpLayer
 from capas.wire import address as addr
@@ -79,8 +81,7 @@ class Host:
         self.ipv4 = self.stack.ipv4
         self.ipv6 = self.stack.ipv6
         self.icmp = self.stack.icmp
-        self.nd = self.stack.nd
-        self.nd.nameservers = self._advertised
+        self.stack.nd.nameservers = self._advertised
         self.ready: list[Endpoint] = []  # endpoints with new readiness, see `take_ready`
         self.tcp = TcpLayer(
             self.net,
@@ -99,6 +100,7 @@ class Host:
             rng.stream("udp"),
             self.ready,
         )
+        self.raw = RawLayer(self.net, self.config, self.ready)
         for ip in (self.ipv4, self.ipv6):
             ip.protocols[PROTOCOL_TCP] = self.tcp
             ip.protocols[PROTOCOL_UDP] = self.udp
@@ -107,6 +109,11 @@ class Host:
         self.attach(self.loopback, name="lo", addresses=("127.0.0.1/8", "::1/128"))
         if trace is not None:
             self.set_trace(trace)
+
+    @property
+    def nd(self) -> Nd:
+        """Who finds neighbours and routers of IPv6."""
+        return self.stack.nd
 
     # -- configuration --------------------------------------------------------------------------
 

@@ -116,7 +116,7 @@ class ErrorsOut:
         if route is None:
             shared.counters.add("icmp.error_no_route")
             return
-        own = dst if shared.local.get(dst) == UNICAST else source.select(shared, src, route)
+        own = dst if self._ipv4.local(dst) else source.select(shared, src, route)
         if own is None or not self.allowed(now):
             return
         if kind == kinds.PARAMETER_PROBLEM:
@@ -163,7 +163,7 @@ class ErrorsOut:
         if route is None:
             shared.counters.add("icmp.error_no_route")
             return
-        own = dst if shared.local.get(dst) == UNICAST else source.select(shared, src, route)
+        own = dst if self._ipv6.local(dst) else source.select(shared, src, route)
         if own is None or not self.allowed(now):
             return
         message = Message(

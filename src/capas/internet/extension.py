@@ -63,6 +63,15 @@ def arrived(ip: "Ipv6", interface: Interface, frame: Frame, l3: int, now: int) -
     ip.protocols[next_header].receive(interface, frame, l3, at, end, now)
 
 
+def unknown(ip: "Ipv6", interface: Interface, frame: Frame, l3: int, l4: int, now: int) -> None:
+    """Nobody here speaks the protocol at ``frame.data[l4:]``, behind headers that were judged."""
+    data = frame.data
+    walked = wire.chain(data, data[l3 + 6], l3 + 40, l4)
+    headers = walked[0] if walked is not None else []
+    place = headers[-1][1] if headers else l3 + 6
+    _unknown(ip, interface, frame, l3, data[place], place, now)
+
+
 def _unknown(
     ip: "Ipv6", interface: Interface, frame: Frame, l3: int, header: int, place: int, now: int
 ) -> None:

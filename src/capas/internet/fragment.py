@@ -49,13 +49,8 @@ def send_fragments4(
         ip.shared.counters.add("ipv4.fragment_failed")
         return False
     ok = True
-    next_hop = route.gateway or dst
-    special = dst[0] >= 224 or dst in ip.shared.local
     for head, piece in packets:
-        if special:
-            ok &= ip.output_special(route, dst, (head, piece), None, True, now)
-        else:
-            ok &= route.interface.send(next_hop, wire4.ETHERTYPE, (head, piece), None, now)
+        ok &= ip.output(route, dst, (head, piece), None, True, now)
     ip.shared.counters.add("ipv4.fragments_sent", len(packets))
     return ok
 

@@ -107,7 +107,7 @@ class Ipv4(NetworkHandler):
         if handler is not None:
             handler.receive(interface, frame, l3, l3 + header, end, now)
         else:
-            self._unknown_protocol(interface, frame, l3, now)
+            self.unknown_protocol(interface, frame, l3, now)
 
     def deliver(self, interface: Interface, frame: Frame, l3: int, now: int) -> None:
         """Hand up a packet that passed all checks (a reassembled one)."""
@@ -120,9 +120,10 @@ class Ipv4(NetworkHandler):
             total = data[l3 + 2] << 8 | data[l3 + 3]
             handler.receive(interface, frame, l3, l3 + header, l3 + total, now)
         else:
-            self._unknown_protocol(interface, frame, l3, now)
+            self.unknown_protocol(interface, frame, l3, now)
 
-    def _unknown_protocol(self, interface: Interface, frame: Frame, l3: int, now: int) -> None:
+    def unknown_protocol(self, interface: Interface, frame: Frame, l3: int, now: int) -> None:
+        """Nobody here speaks the protocol of the packet at ``frame.data[l3:]``."""
         self.shared.drop(now, "ipv4.unknown_protocol", "RFC 1122 §3.2.2.1")
         if self.errors is not None:
             self.errors.error(interface, frame, l3, UNREACHABLE_PROTO, now)
@@ -235,10 +236,10 @@ class Ipv4(NetworkHandler):
             offload.csum_start = header_length
         packet = (head, *pieces)
         if dst in self._local or dst[0] >= 224:
-            return self.output_special(route, dst, packet, offload, loop, now)
+            return self.output(route, dst, packet, offload, loop, now)
         return interface.send(route.gateway or dst, ETHERTYPE, packet, offload, now)
 
-    def output_special(
+    def output(
         self,
         route: Route,
         dst: bytes,
@@ -247,7 +248,7 @@ class Ipv4(NetworkHandler):
         loop: bool,
         now: int,
     ) -> bool:
-        """Send to a multicast, broadcast or own address."""
+        """Give a finished packet to the interface; to a group or broadcast also to ourselves."""
         shared = self.shared
         next_hop = route.gateway or dst
         loopback = shared.loopback

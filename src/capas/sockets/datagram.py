@@ -1,49 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A datagram socket: UDP below POSIX's calls (RFC 768, RFC 3493, RFC 3542, man 7 ip, man 7 udp)."""
+"""Datagram sockets below POSIX's calls: what UDP's and raw ones share (RFC 3493, man 7 ip)."""
 
 import errno
 import socket
 import struct
+from abc import abstractmethod
 from typing import Final
 
 from capas.base.checksum import Buffer
-from capas.base.clock import SECOND, US
 from capas.host.host import Host
 from capas.internet.types import IcmpError
-from capas.sockets import options
-from capas.sockets.addresses import reached
+from capas.sockets import messages, options
 from capas.sockets.description import Address, Ancillary, Description, Received
 from capas.sockets.driver import Driver
 from capas.sockets.failure import fail
-from capas.sockets.flags import MSG_DONTWAIT, MSG_ERRQUEUE, MSG_OOB, MSG_PEEK, MSG_TRUNC
-from capas.transport.datagram_socket import Datagram, Destination
+from capas.sockets.flags import MSG_DONTWAIT, MSG_ERRQUEUE, MSG_PEEK, MSG_TRUNC
+from capas.transport.datagram_socket import DatagramSocket, Destination
 from capas.transport.endpoint import HANGUP
-from capas.transport.udp_socket import UdpSocket
 from capas.wire import address as addr
 
-_IP_PKTINFO: Final = options.number("IP_PKTINFO", 8)
-_IPV6_PKTINFO: Final = options.number("IPV6_PKTINFO", 50)
-_IPV6_HOPLIMIT: Final = options.number("IPV6_HOPLIMIT", 52)
-_IPV6_TCLASS: Final = options.number("IPV6_TCLASS", 67)
-_IP_TTL: Final = options.number("IP_TTL", 2)
-_IP_TOS: Final = options.number("IP_TOS", 1)
-_IP_RECVERR: Final = options.number("IP_RECVERR", 11)
-_IPV6_RECVERR: Final = options.number("IPV6_RECVERR", 25)
-_SEGMENT: Final = 103  # UDP_SEGMENT
-_GRO: Final = 104  # UDP_GRO
-_TIMESTAMP: Final = options.number("SO_TIMESTAMP", 29)
-_TIMESTAMP_NS: Final = options.number("SO_TIMESTAMPNS", 35)
-
-_TIME: Final = struct.Struct("@ll")  # seconds and what is left of one: struct timeval, timespec
-_PKTINFO4: Final = struct.Struct("@i4s4s")  # interface index, local address, header destination
-_PKTINFO6: Final = struct.Struct("@16sI")
-_EXTENDED_ERROR: Final = struct.Struct("@IBBBBII")  # struct sock_extended_err
-_SOCKADDR4: Final = struct.Struct("@H2s4s8x")
-_SOCKADDR6: Final = struct.Struct("@H2sI16sI")
-_ORIGIN_ICMP4: Final = 2
-_ORIGIN_ICMP6: Final = 3
-
-#: option name -> attribute of `UdpOptions`
+#: option name -> attribute of `DatagramOptions`
 _PLAIN: Final = {
     "broadcast": "broadcast",
     "reuse_address": "reuse_address",
@@ -73,83 +49,51 @@ _NUMBERS: Final = {
 }
 #: what -1 ("the default") stands for
 _DEFAULT: Final = {"multicast_hops": 1}
-#: receiving any of these costs ancillary data
-_WANTED: Final = (
-    "packet_info",
-    "packet_info6",
-    "receive_ttl",
-    "receive_hops",
-    "receive_tos",
-    "receive_tclass",
-    "timestamp",
-    "timestamp_ns",
-    "gro",
-)
 
 
 class DatagramDescription(Description):
-    """A UDP socket of one host."""
+    """A socket of one host that takes and gives datagrams: below UDP's and raw ones.
 
-    def __init__(self, host: Host, driver: Driver, family: int, proto: int) -> None:
-        endpoint = host.new_endpoint()
-        super().__init__(host, driver, family, int(socket.SOCK_DGRAM), proto or 17, endpoint)
-        self.udp: UdpSocket = host.udp.open(endpoint, 16 if family == socket.AF_INET6 else 4)
+    ``transport``  what it stands for
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        driver: Driver,
+        family: int,
+        type: int,
+        proto: int,
+        transport: DatagramSocket,
+    ) -> None:
+        super().__init__(host, driver, family, type, proto, transport.endpoint)
+        self.transport: DatagramSocket = transport
         self._ancillary: bool = False
-
-    @property
-    def kind(self) -> int:
-        """UDP has the options of datagrams."""
-        return options.DATAGRAM
-
-    def bind(self, address: Address) -> None:
-        """bind(2)."""
-        packed, port, scope = address
-        if addr.is_link_local(packed) and scope:
-            self.udp.options.device = scope
-        self.udp.bind(packed, port)
-        if len(packed) == 16 and not addr.is_unspecified(packed):
-            self.settings.values["v6only"] = 1
-            self.udp.options.v6only = True
 
     def connect(self, address: Address | None) -> bool:
         """connect(2): only fixes the remote end."""
         if address is None:
-            self.udp.disconnect()
-            return True
-        packed, port, scope = address
-        self.udp.connect(self._reached(packed), port, scope)
+            self.transport.disconnect()
+        else:
+            packed, port, scope = address
+            self.transport.connect(self.reached(packed), port, scope)
         return True
 
-    def _reached(self, packed: bytes) -> bytes:
-        udp = self.udp
-        return reached(self.family == socket.AF_INET6, udp.options.v6only, packed, udp.local)
+    def reached(self, packed: bytes) -> bytes:
+        """Whom this socket reaches when a program says ``packed``; OSError if nobody."""
+        return addr.oneself(packed, self.transport.local) if addr.is_unspecified(packed) else packed
 
-    # -- sending ----------------------------------------------------------------------------------
-
-    def send(
-        self, data: Buffer, flags: int, address: Address | None, ancillary: Ancillary
-    ) -> int | None:
-        """send(2) and its kind: one datagram; never blocks."""
-        if flags & MSG_OOB:
-            raise fail(errno.EOPNOTSUPP)
-        udp = self.udp
-        if not udp.port:  # as Linux, before it finds that it cannot be sent
-            udp.bind_to_send(*(address[:2] if address is not None else (b"", 0)))
+    def send_to(self, data: Buffer, address: Address | None, ancillary: Ancillary) -> int | None:
+        """One datagram to ``address``, or to the connected end; never blocks."""
         to: Destination | None = None
         if address is not None:
             packed, port, scope = address
-            packed = self._reached(packed)
-            if not port:
-                raise fail(errno.EINVAL)
-            to = Destination(packed, port, scope)
+            to = Destination(self.reached(packed), port, scope)
         if ancillary:
-            if to is None:
-                if not udp.remote:
-                    raise fail(errno.EDESTADDRREQ)
-                to = Destination(udp.remote, udp.remote_port, udp.scope)
+            to = self.transport.destination(to)
             for level, kind, value in ancillary:
-                _control(to, level, kind, value)
-        taken = udp.send(bytes(data), self.driver.now(), to)
+                messages.apply(to, level, kind, value)
+        taken = self.transport.send(bytes(data), self.driver.now(), to)
         self.driver.kick(self.host)
         return taken
 
@@ -158,14 +102,14 @@ class DatagramDescription(Description):
     def receive(self, limit: int, flags: int) -> Received | None:
         """recv(2) and its kind: one datagram, what does not fit is lost."""
         if flags & MSG_ERRQUEUE:
-            error = self.udp.next_error()
+            error = self.transport.next_error()
             if error is None:
                 raise fail(errno.EAGAIN)
-            return self._error(error, limit)
-        datagram = self.udp.receive(bool(flags & MSG_PEEK))
+            return self.failed(error, limit)
+        datagram = self.transport.receive(bool(flags & MSG_PEEK))
         if datagram is None:
             # Who does not wait learns nothing of the shutdown (Linux).
-            return Received(b"") if self.udp.read_shut and not flags & MSG_DONTWAIT else None
+            return Received(b"") if self.transport.read_shut and not flags & MSG_DONTWAIT else None
         data = datagram.data
         result = Received(
             data if len(data) <= limit else data[:limit],
@@ -175,105 +119,55 @@ class DatagramDescription(Description):
             result.flags = MSG_TRUNC
             result.whole = len(data)
         if self._ancillary:
-            self._describe(result.ancillary, datagram)
+            result.ancillary = messages.describe(self.settings, self.family, self.driver, datagram)
         return result
 
-    def _came(self, datagram: Datagram) -> int:
-        """When it came, ns since 1970."""
-        return int(self.driver.wall() * SECOND) - (self.now() - datagram.time)
-
-    def _describe(self, ancillary: Ancillary, datagram: Datagram) -> None:
-        get = self.settings.get
-        destination = datagram.destination
-        if get("timestamp_ns"):
-            nanos = _TIME.pack(*divmod(self._came(datagram), SECOND))
-            ancillary.append((options.SOL_SOCKET, _TIMESTAMP_NS, nanos))
-        elif get("timestamp"):
-            seconds, rest = divmod(self._came(datagram), SECOND)
-            ancillary.append((options.SOL_SOCKET, _TIMESTAMP, _TIME.pack(seconds, rest // US)))
-        if len(destination) == 4:
-            if get("packet_info"):
-                info = _PKTINFO4.pack(datagram.interface, destination, destination)
-                ancillary.append((options.IP, _IP_PKTINFO, info))
-            if get("receive_ttl"):
-                ancillary.append((options.IP, _IP_TTL, struct.pack("@i", datagram.ttl)))
-            if get("receive_tos"):
-                ancillary.append((options.IP, _IP_TOS, bytes((datagram.tos,))))
-        if self.family == socket.AF_INET6:
-            if get("packet_info6"):
-                shown = destination if len(destination) == 16 else addr.map_v4(destination)
-                info = _PKTINFO6.pack(shown, datagram.interface)
-                ancillary.append((options.IPV6, _IPV6_PKTINFO, info))
-            if get("receive_hops"):
-                ancillary.append((options.IPV6, _IPV6_HOPLIMIT, struct.pack("@i", datagram.ttl)))
-            if get("receive_tclass"):
-                ancillary.append((options.IPV6, _IPV6_TCLASS, struct.pack("@i", datagram.tos)))
-        if datagram.segment and get("gro"):
-            ancillary.append((options.UDP, _GRO, struct.pack("@H", datagram.segment)))
-
-    def _error(self, error: IcmpError, limit: int) -> Received:
-        """An entry of the error queue: payload of the datagram that failed, sock_extended_err."""
-        v4 = len(error.dst) == 4
-        extended = _EXTENDED_ERROR.pack(
-            error.errno,
-            _ORIGIN_ICMP4 if v4 else _ORIGIN_ICMP6,
-            error.type,
-            error.code,
-            0,
-            error.mtu,
-            0,
-        )
-        if v4:
-            extended += _SOCKADDR4.pack(socket.AF_INET, b"\0\0", error.reporter)
-        else:
-            extended += _SOCKADDR6.pack(socket.AF_INET6, b"\0\0", 0, error.reporter, 0)
-        level, kind = (options.IP, _IP_RECVERR) if v4 else (options.IPV6, _IPV6_RECVERR)
-        port = int.from_bytes(error.quote[2:4], "big")
-        payload = error.quote[8 : 8 + limit]
-        return Received(payload, (error.dst, port, 0), MSG_ERRQUEUE, [(level, kind, extended)])
+    @abstractmethod
+    def failed(self, error: IcmpError, limit: int) -> Received:
+        """An entry of the error queue."""
 
     # -- the rest ---------------------------------------------------------------------------------
 
     def shutdown(self, how: int) -> None:
         """shutdown(2): ENOTCONN if it has no remote end, but who reads wakes (Linux)."""
         if how in (socket.SHUT_RD, socket.SHUT_RDWR):
-            self.udp.shutdown_read()
+            self.transport.shutdown_read()
         if how in (socket.SHUT_WR, socket.SHUT_RDWR):
-            self.udp.write_shut = True
-        if self.udp.write_shut and self.udp.read_shut:
+            self.transport.write_shut = True
+        if self.transport.write_shut and self.transport.read_shut:
             self.endpoint.set_ready(HANGUP)
         self.kick()
-        if not self.udp.remote:
+        if not self.transport.remote:
             raise fail(errno.ENOTCONN)
 
     def peer_ended(self) -> bool:
         """Of no peer here: of our own reading."""
-        return self.udp.read_shut
+        return self.transport.read_shut
 
     def local_address(self) -> Address:
         """getsockname(2)."""
-        return self.udp.local, self.udp.port, self.udp.options.device
+        return self.transport.local, self.transport.port, self.transport.options.device
 
     def remote_address(self) -> Address:
         """getpeername(2)."""
-        if not self.udp.remote:
+        if not self.transport.remote:
             raise fail(errno.ENOTCONN)
-        return self.udp.remote, self.udp.remote_port, self.udp.scope
+        return self.transport.remote, self.transport.remote_port, self.transport.scope
 
     def take_error(self) -> int:
         """SO_ERROR."""
-        return self.udp.take_error()
+        return self.transport.take_error()
 
     def close(self) -> None:
         """The last descriptor was closed."""
-        self.udp.close(self.driver.now())
+        self.transport.close(self.driver.now())
         self.driver.kick(self.host)
 
     # -- options ----------------------------------------------------------------------------------
 
     def has_address(self) -> bool:
         """Bound, by a call or by sending."""
-        return self.udp.port != 0
+        return self.transport.port != 0
 
     def default_buffer(self, name: str) -> int:
         """Linux's rmem_default and wmem_default."""
@@ -281,26 +175,30 @@ class DatagramDescription(Description):
         return config.udp_receive_buffer if name == "receive_buffer" else config.udp_send_buffer
 
     def apply(self, name: str, value: int) -> None:
-        """Write the value where UDP looks."""
+        """Write the value where the transport looks."""
         attribute = _PLAIN.get(name)
         if attribute is not None:
-            setattr(self.udp.options, attribute, bool(value))
+            setattr(self.transport.options, attribute, bool(value))
         else:
             attribute = _NUMBERS.get(name)
             if attribute is not None:
-                setattr(self.udp.options, attribute, value if value >= 0 else _DEFAULT.get(name, 0))
-        if name in _WANTED:
-            self._ancillary = any(self.settings.get(wanted) for wanted in _WANTED)
+                setattr(
+                    self.transport.options,
+                    attribute,
+                    value if value >= 0 else _DEFAULT.get(name, 0),
+                )
+        if name in messages.WANTED:
+            self._ancillary = any(map(self.settings.get, messages.WANTED))
 
     def get_special(self, name: str) -> int | bytes:
         """Path MTU, multicast interface."""
-        udp = self.udp
+        sock = self.transport
         if name in ("path_mtu", "path_mtu6"):
-            route = self.host.net.route(udp.remote, udp.scope) if udp.remote else None
+            route = self.host.net.route(sock.remote, sock.scope) if sock.remote else None
             if route is None:
                 raise fail(errno.ENOTCONN)
-            return self.host.net.path_mtu(udp.remote, route, self.now())
-        index = udp.options.multicast_interface
+            return self.host.net.path_mtu(sock.remote, route, self.now())
+        index = sock.options.multicast_interface
         if name == "multicast_interface6":
             return index
         if name == "multicast_interface":
@@ -313,16 +211,16 @@ class DatagramDescription(Description):
 
     def set_special(self, name: str, value: int | bytes) -> None:
         """Multicast membership and interface."""
-        udp = self.udp
+        sock = self.transport
         if name in ("join", "leave", "join6", "leave6"):
             group, index = self._membership(name, value)
-            (udp.join if name.startswith("join") else udp.leave)(group, index, self.now())
+            (sock.join if name.startswith("join") else sock.leave)(group, index, self.now())
             self.kick()
         elif name == "multicast_interface6":
-            udp.options.multicast_interface = self._link(options.as_int(value))
+            sock.options.multicast_interface = self._link(options.as_int(value))
         elif name == "multicast_interface":
             packed = struct.pack("@I", value) if isinstance(value, int) else value
-            udp.options.multicast_interface = self._interface4(
+            sock.options.multicast_interface = self._interface4(
                 packed[4:] if len(packed) >= 8 else packed
             )
         else:
@@ -333,9 +231,7 @@ class DatagramDescription(Description):
         if isinstance(value, int):
             raise fail(errno.EINVAL)
         if name.endswith("6"):
-            if len(value) < _PKTINFO6.size:
-                raise fail(errno.EINVAL)
-            group, index = _PKTINFO6.unpack_from(value)
+            group, index = messages.membership6(value)
             return group, self._link(index)
         if len(value) < 8:
             raise fail(errno.EINVAL)
@@ -361,24 +257,3 @@ class DatagramDescription(Description):
         if index and self.host.net.interface(index) is None:
             raise fail(errno.ENODEV)
         return index
-
-
-def _control(to: Destination, level: int, kind: int, value: bytes) -> None:
-    """One control message of sendmsg (RFC 3542 §6, man 7 ip)."""
-    if level == options.IP and kind == _IP_PKTINFO and len(value) >= _PKTINFO4.size:
-        index, local, _ = _PKTINFO4.unpack_from(value)
-        to.interface = index
-        to.source = b"" if local == addr.ANY4 else local
-    elif level == options.IPV6 and kind == _IPV6_PKTINFO and len(value) >= _PKTINFO6.size:
-        local, index = _PKTINFO6.unpack_from(value)
-        to.interface = index
-        local = addr.unmap_v4(local)
-        to.source = b"" if addr.is_unspecified(local) else local
-    elif (level, kind) in ((options.IP, _IP_TTL), (options.IPV6, _IPV6_HOPLIMIT)):
-        to.ttl = options.as_int(value)
-    elif (level, kind) in ((options.IP, _IP_TOS), (options.IPV6, _IPV6_TCLASS)):
-        to.tos = options.as_int(value)
-    elif (level, kind) == (options.UDP, _SEGMENT) and len(value) >= 2:
-        to.segment = int(struct.unpack_from("@H", value)[0])
-    else:
-        raise fail(errno.EINVAL)

@@ -191,7 +191,7 @@ class Description(ABC):
     @property
     @abstractmethod
     def kind(self) -> int:
-        """Which options it has: options.STREAM or options.DATAGRAM."""
+        """Which options it has: those of options.STREAM, DATAGRAM or RAW."""
 
     def get_option(self, level: int, number: int) -> int | bytes:
         """getsockopt(2); what was never set has the host's setting."""

@@ -17,13 +17,14 @@ from capas.host.host import Host
 from capas.sockets import options
 from capas.sockets.arguments import TIME_MAX, seconds
 from capas.sockets.current import require_host
-from capas.sockets.datagram import DatagramDescription
 from capas.sockets.description import Description
 from capas.sockets.driver import Driver, driver_of
 from capas.sockets.failure import fail
 from capas.sockets.flags import MSG_DONTWAIT
 from capas.sockets.ping import PingDescription
+from capas.sockets.raw import RawDescription
 from capas.sockets.stream import StreamDescription
+from capas.sockets.udp import UdpDescription
 from capas.transport.endpoint import ERROR, HANGUP, WRITE
 
 T = TypeVar("T")
@@ -31,6 +32,7 @@ T = TypeVar("T")
 _NONBLOCK: Final = options.number("SOCK_NONBLOCK", 0o4000)
 _TYPE_FLAGS: Final = _NONBLOCK | options.number("SOCK_CLOEXEC", 0o2000000)
 
+_PROTOCOLS: Final = 256
 _ICMP: Final = options.number("IPPROTO_ICMP", 1)
 _ICMPV6: Final = options.number("IPPROTO_ICMPV6", 58)
 
@@ -38,8 +40,8 @@ _ICMPV6: Final = options.number("IPPROTO_ICMPV6", 58)
 _KINDS: Final[dict[tuple[int, int], Callable[[Host, Driver, int, int], Description]]] = {
     (std.SOCK_STREAM, 0): StreamDescription,
     (std.SOCK_STREAM, 6): StreamDescription,
-    (std.SOCK_DGRAM, 0): DatagramDescription,
-    (std.SOCK_DGRAM, 17): DatagramDescription,
+    (std.SOCK_DGRAM, 0): UdpDescription,
+    (std.SOCK_DGRAM, 17): UdpDescription,
     (std.SOCK_DGRAM, _ICMP): PingDescription,
     (std.SOCK_DGRAM, _ICMPV6): PingDescription,
 }
@@ -49,11 +51,15 @@ def describe(host: Host, family: int, type: int, proto: int) -> Description:
     """socket(2) on ``host``."""
     if family not in (std.AF_INET, std.AF_INET6):
         raise fail(errno.EAFNOSUPPORT)
+    if not 0 <= proto < _PROTOCOLS:
+        raise fail(errno.EINVAL)
     make = _KINDS.get((type, proto))
-    if proto in (_ICMP, _ICMPV6) and (proto == _ICMPV6) != (family == std.AF_INET6):
+    if type == std.SOCK_RAW and proto:
+        make = RawDescription
+    elif proto in (_ICMP, _ICMPV6) and (proto == _ICMPV6) != (family == std.AF_INET6):
         make = None
     if make is None:
-        known = any(kind == type for kind, _ in _KINDS)
+        known = type == std.SOCK_RAW or any(kind == type for kind, _ in _KINDS)
         raise fail(errno.EPROTONOSUPPORT if known else errno.ESOCKTNOSUPPORT)
     return make(host, driver_of(host), family, proto)
 
@@ -128,7 +134,7 @@ class Handle(std.socket):
 
     @property
     def type(self) -> std.SocketKind:
-        """SOCK_STREAM or SOCK_DGRAM."""
+        """SOCK_STREAM, SOCK_DGRAM or SOCK_RAW."""
         return std.SocketKind(self._description.type)
 
     @property

@@ -28,6 +28,8 @@ IP: Final = number("IPPROTO_IP", 0)
 IPV6: Final = number("IPPROTO_IPV6", 41)
 TCP: Final = number("IPPROTO_TCP", 6)
 UDP: Final = number("IPPROTO_UDP", 17)
+SOL_RAW: Final = number("IPPROTO_RAW", 255)
+ICMPV6: Final = number("IPPROTO_ICMPV6", 58)
 
 BOOL: Final = 0  # 0 or 1
 INT: Final = 1  # within low..high, else EINVAL
@@ -40,7 +42,8 @@ OCTET: Final = 7  # the lowest eight bits
 
 STREAM: Final = 1
 DATAGRAM: Final = 2
-BOTH: Final = 3
+RAW: Final = 4
+ALL: Final = 7
 
 
 class Option(NamedTuple):
@@ -54,7 +57,7 @@ class Option(NamedTuple):
     default: int = 0
     low: int = 0
     high: int = 0x7FFFFFFF
-    types: int = BOTH
+    types: int = ALL
     besides: int | None = None
 
 
@@ -101,6 +104,7 @@ for _constant, _linux, _option in (
 for _constant, _linux, _option in (
     ("IP_TOS", 1, Option("tos", OCTET)),
     ("IP_TTL", 2, Option("ttl", INT, 0, 1, 255, besides=-1)),
+    ("IP_HDRINCL", 3, Option("header_included", types=RAW)),
     ("IP_OPTIONS", 4, Option("ip_options", SPECIAL)),
     ("IP_PKTINFO", 8, Option("packet_info")),
     ("IP_MTU_DISCOVER", 10, Option("pmtu_discover", INT, 1, 0, 5)),
@@ -122,6 +126,8 @@ for _constant, _linux, _option in (
     _add(IP, _constant, _linux, _option)
 
 for _constant, _linux, _option in (
+    ("IPV6_CHECKSUM", 7, Option("checksum6", SPECIAL, types=RAW)),
+    ("IPV6_HDRINCL", 36, Option("header_included6", types=RAW)),
     ("IPV6_V6ONLY", 26, Option("v6only")),
     ("IPV6_UNICAST_HOPS", 16, Option("hops", INT, -1, -1, 255)),
     ("IPV6_MULTICAST_IF", 17, Option("multicast_interface6", SPECIAL)),
@@ -176,23 +182,32 @@ for _constant, _linux, _option in (
 ):
     _add(UDP, _constant, _linux, _option)
 
+_add(SOL_RAW, "ICMP_FILTER", 1, Option("icmp_filter", SPECIAL, types=RAW))
+_add(SOL_RAW, "IPV6_CHECKSUM", 7, Option("raw_checksum6", SPECIAL, types=RAW))
+_add(ICMPV6, "ICMP6_FILTER", 1, Option("icmp6_filter", SPECIAL, types=RAW))
+
+#: Which levels sockets of a kind have besides SOL_SOCKET and IP.
+_OWN: Final = {STREAM: TCP, DATAGRAM: UDP, RAW: SOL_RAW}
+
 #: Defaults by name.
 DEFAULTS: Final[dict[str, int]] = {option.name: option.default for option in TABLE.values()}
 
 
 def find(level: int, option: int, kind: int, family: int, elsewhere: int) -> Option:
-    """The option of a socket of ``kind`` (STREAM, DATAGRAM) and ``family``, or ENOPROTOOPT.
+    """The option of a socket of ``kind`` (STREAM, DATAGRAM, RAW) and ``family``, or ENOPROTOOPT.
 
     ``elsewhere``: the errno if the socket has no protocol at ``level``
     """
     found = TABLE.get((level, option))
+    v6 = family == socket.AF_INET6
     if (
         found is None
         or not found.types & kind
-        or (level == IPV6 and family != socket.AF_INET6)  # IPv4's are for IPv6 sockets, too
+        or (not v6 and (level in (IPV6, ICMPV6) or found.name == "raw_checksum6"))
+        or (v6 and kind == RAW and (level == IP or found.name == "icmp_filter"))
     ):
-        levels = (SOL_SOCKET, IP, TCP if kind == STREAM else UDP)
-        here = level in levels or (level == IPV6 and family == socket.AF_INET6)
+        levels = (SOL_SOCKET, IP, _OWN[kind])
+        here = level in levels or (level == IPV6 and v6)
         raise fail(errno.ENOPROTOOPT if here else elsewhere)
     return found
 

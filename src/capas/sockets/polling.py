@@ -186,7 +186,7 @@ class Poll:
                 found.append((fd, POLLNVAL))
                 continue
             events = poll_events(description.endpoint.readiness)
-            if events & POLLOUT and description.kind == options.DATAGRAM:
+            if events & POLLOUT and description.kind != options.STREAM:
                 events |= _POLLWRBAND  # what a datagram means by it, nobody knows (Linux)
             events &= wanted | POLLERR | POLLHUP
             if wanted & _POLLRDHUP and description.peer_ended():

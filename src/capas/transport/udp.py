@@ -27,7 +27,7 @@ from capas.transport.endpoint import Endpoint
 from capas.transport.ports import EphemeralPorts, overlap
 from capas.transport.udp_output import send
 from capas.transport.udp_socket import UdpSocket
-from capas.transport.way import find_way
+from capas.transport.way import connecting, is_own
 from capas.wire import address as addr
 from capas.wire import udp as wire
 
@@ -200,9 +200,7 @@ class UdpLayer(TransportHandler):
         """Bind ``socket``; port 0 picks one."""
         if socket.port:
             raise os_error(errno.EINVAL)
-        if not (
-            addr.is_unspecified(address) or addr.is_multicast(address) or self.net.is_local(address)
-        ):
+        if not is_own(self.net, address):
             raise os_error(errno.EADDRNOTAVAIL)
         self._take(socket, address, port, b"", 0)
         socket.bound_address = address
@@ -235,14 +233,9 @@ class UdpLayer(TransportHandler):
 
     def connect(self, socket: UdpSocket, address: bytes, port: int, scope: int) -> None:
         """Fix the remote end and, if it was a wildcard, the local address."""
-        if addr.is_unspecified(address):
-            address = addr.oneself(address, socket.local)
         if socket.remote:
             self._forget(socket)
-        _, source = find_way(self.net, socket, Destination(address, port, scope))
-        local = socket.local
-        if addr.is_unspecified(local) or addr.is_multicast(local):
-            local = source
+        local, address = connecting(self.net, socket, address, port, scope)
         if socket.port == 0:
             self._take(socket, local, 0, address, port)
             socket.bound_address = socket.wildcard

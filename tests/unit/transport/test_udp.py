@@ -336,6 +336,26 @@ def test_broadcast_needs_permission_and_reaches_all(two: Two) -> None:
     assert two.b.counters.get("udp.no_group") == 1
 
 
+def test_bound_to_a_broadcast_it_hears_nothing_else_and_sends_from_its_own_address(
+    two: Two,
+) -> None:
+    everybody = addr.parse("192.0.2.255")
+    server, client = bound(two.b, 7, everybody), bound(two.a, 9)
+    client.options.broadcast = True
+    for destination in (B4, everybody):
+        client.send(b"hear", 0, Destination(destination, 7))
+    two.carry()
+    heard = server.receive()
+    assert heard is not None
+    assert heard.destination == everybody
+    assert server.receive() is None
+    server.send(b"answer", 0, Destination(heard.source, heard.source_port))
+    two.carry()
+    answer = client.receive()
+    assert answer is not None
+    assert answer.source == B4
+
+
 @pytest.mark.rfc("1112", "6.2")
 @pytest.mark.parametrize(("group", "wild"), [(GROUP4, addr.ANY4), (GROUP6, addr.ANY6)])
 def test_multicast_reaches_members(two: Two, group: bytes, wild: bytes) -> None:
