@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """The same program on Linux's sockets over loopback and on a host's: whether they go alike."""
 
+import ctypes
+import os
 import socket as std
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from capas.real.netdev import try_up
 from capas.sim.world import World
 from capas.sockets import modules
 from capas.sockets.driver import VIRTUAL_FD
@@ -14,22 +18,40 @@ Log = list[tuple[str, object]]
 Walk = Callable[[int], Log]  # by a seed
 #: On loopback, all that a call sets off is over after this, s.
 MOMENT = 0.004
+_CLONE_NEWNET = 0x40000000
 _ATTEMPTS = 3  # a busy machine is late now and then, the same way hardly so often
 
 
-def go_alike(walk: Walk, seed: int) -> None:
-    """Fails with the first step that differs, and what went before it."""
+def go_alike(walk: Walk, seed: int, *, apart: bool = False) -> None:
+    """Fails with the first step that differs, and what went before it.
+
+    ``apart``: on Linux in a network namespace, where nobody else sends anything; needs root
+    """
     with modules.installed():
         world = World(1)
         ours = world.thread(world.host("a"), _watched, walk, seed, True).result()
     for _ in range(_ATTEMPTS):
-        linux = _watched(walk, seed, False)
+        linux = _apart(walk, seed) if apart else _watched(walk, seed, False)
         if ours == linux:
             return
     found = zip(ours, linux, strict=False)
     step = next(n for n, (mine, theirs) in enumerate(found) if mine != theirs)
     before = "\n  ".join(map(str, ours[max(0, step - 20) : step]))
     pytest.fail(f"after\n  {before}\nours  {ours[step]}\nlinux {linux[step]}")
+
+
+def _apart(walk: Walk, seed: int) -> Log:
+    """A thread has the namespace to itself, and takes it along."""
+
+    def run() -> Log:
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.unshare(_CLONE_NEWNET):
+            pytest.skip(f"no network namespace: {os.strerror(ctypes.get_errno())}")
+        assert try_up("lo")
+        return _watched(walk, seed, False)
+
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(run).result()
 
 
 def _watched(walk: Walk, seed: int, virtual: bool) -> Log:
