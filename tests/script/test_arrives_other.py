@@ -253,9 +253,37 @@ def test_an_ack_older_than_the_largest_window_is_answered_and_its_text_dropped(n
 @pytest.mark.parametrize("name", ["ESTABLISHED", "FIN-WAIT-2"])
 def test_a_duplicate_ack_is_ignored_and_its_text_taken(name: str) -> None:
     script, c, peer = in_state(name)
-    peer.send(ACK | PSH, b"text", ack=0)
+    if name == "ESTABLISHED":
+        script.send(c, b"more")
+        peer.expect(ACK, b"more")
+        peer.send(ACK)
+    acknowledged = c.tx.snd_una - c.tx.iss
+    peer.send(ACK | PSH, b"text", ack=acknowledged - 1)
     peer.expect(ACK, ack=105)
     assert script.receive(c) == b"text"
+    assert c.tx.snd_una - c.tx.iss == acknowledged
+
+
+@pytest.mark.rfc("5961", "5.2")
+def test_an_ack_of_what_was_before_our_first_number_is_answered_and_its_text_dropped() -> None:
+    _, c, peer = in_state("ESTABLISHED")
+    peer.send(ACK | PSH, b"forged", ack=0)
+    peer.expect(ACK, seq=1, ack=101)
+    assert c.rx.buffered == 0
+
+
+@pytest.mark.rfc("9293", "3.10.7.4", "first")
+def test_a_peer_that_has_filled_the_window_acknowledges_at_its_edge() -> None:
+    script, c, peer = in_state("ESTABLISHED")
+    script.send(c, b"x" * 100)
+    peer.drain()
+    edge = c.rx.rcv_adv - c.rx.irs + 100
+    peer.send(ACK, seq=edge, ack=101)
+    assert c.tx.snd_una - c.tx.iss == 101
+    peer.send(RST, seq=edge)
+    peer.expect(ACK, seq=101, ack=101)  # asked, as anywhere in the window but at RCV.NXT
+    peer.send(ACK, seq=edge + 1, ack=101)
+    assert script.counter("tcp.out_of_window") == 1
 
 
 @pytest.mark.rfc("9293", "3.10.7.4", "fifth")

@@ -290,3 +290,15 @@ def test_a_wild_acknowledgement_does_not_move_ts_recent() -> None:
     peer.send(ACK, b"good")
     peer.expect(ACK, ack=105)
     assert script.receive(c) == b"good"
+
+
+@pytest.mark.rfc("5961", "3.2")
+@pytest.mark.parametrize("sack", [False, True])
+def test_a_reset_behind_a_gap_is_exact_only_where_the_gap_was_told(sack: bool) -> None:
+    """Linux takes the end of what was SACKed for RCV.NXT: a peer knows no better number."""
+    c, peer = Script().passive(sack_ok=sack)
+    peer.send(ACK | PSH, b"x" * 100, seq=201)
+    peer.drain()
+    peer.send(RST, seq=301)
+    assert state(c) == ("CLOSED" if sack else "ESTABLISHED")
+    assert len(peer.drain()) == (0 if sack else 1)

@@ -15,7 +15,7 @@ from tcp_states import (
 )
 
 from capas.base.clock import SECOND
-from capas.wire.tcp import ACK, FIN, RST, SYN
+from capas.wire.tcp import ACK, FIN, PSH, RST, SYN
 
 
 @pytest.mark.rfc("9293", "3.6", "figure 12")
@@ -220,3 +220,21 @@ def test_closing_a_listener_resets_what_nobody_accepted() -> None:
     script.call(listener.close)
     peer.expect(RST | ACK, seq=1)
     assert not script.host.tcp.table
+
+
+@pytest.mark.rfc("1122", "4.2.2.13")
+def test_what_was_received_before_is_no_data_after_close() -> None:
+    """The peer's last acknowledgement was lost, and its repeat carries its FIN as well."""
+    script, c, peer = established()
+    peer.send(ACK | PSH, b"x" * 100)
+    assert script.receive(c) == b"x" * 100
+    peer.send(ACK, wnd=0)
+    script.send(c, b"y" * 500)
+    script.close(c)
+    peer.drain()
+    peer.send(ACK | FIN | PSH, b"x" * 100, seq=101)
+    peer.expect(ACK, seq=1, ack=202)
+    peer.send(ACK, seq=202, wnd=65_535)
+    peer.expect(FIN | ACK, seq=1, length=500)
+    assert state(c) == "CLOSING"
+    assert script.counter("tcp.data_after_close") == 0

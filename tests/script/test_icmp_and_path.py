@@ -281,3 +281,24 @@ def test_no_route_no_connection() -> None:
             80,
             script.now,
         )
+
+
+@pytest.mark.rfc("1191", "6")
+@pytest.mark.rfc("8201", "5.2")
+@pytest.mark.parametrize("family", [4, 6])
+def test_too_big_holds_for_every_connection_on_the_path(family: int) -> None:
+    script = Script(family=family)
+    listener = script.listen()
+    told, first = script.passive(listener, 40_000)
+    other, second = script.passive(listener, 40_001)
+    script.send(told, b"a" * 1400)
+    first.drain()
+    if family == 4:
+        icmp(first, 3, 4, 1, 1300)
+    else:
+        icmp(first, 2, 0, 1, 1300)
+    script.send(other, b"b" * 1400)
+    seen = second.drain()
+    assert sum(len(segment.data) for segment in seen) == 1400
+    assert len(seen[0].data) == 1300 - 20 - (20 if family == 4 else 40)
+    assert script.counter("ipv4.too_big") == script.counter("ipv6.too_big") == 0

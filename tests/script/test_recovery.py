@@ -699,3 +699,28 @@ def test_a_record_that_is_sent_again_is_pushed_again() -> None:
     script.run(2 * SECOND)
     again = [seen for seen in peer.drain() if seen.data.startswith(b"x")]
     assert [(len(seen.data), seen.flags & PSH) for seen in again[:2]] == [(400, PSH)] * 2
+
+
+@pytest.mark.rfc("2883", "4")
+def test_a_late_acknowledgement_with_blocks_reports_no_duplicates() -> None:
+    """In recovery from two losses an early ACK arrives again: nothing is undone."""
+    script, c, peer = flight()
+    peer.send(ACK, ack=1, sack=((1001, 5001),))
+    peer.send(ACK, ack=1, sack=((1001, 5001), (6001, 8001)))
+    peer.drain()
+    peer.send(ACK, ack=5001, sack=((6001, 8001),))
+    before = c.recovery.phase, c.cc.ssthresh
+    assert c.recovery.phase == recovery.RECOVERY
+    peer.send(ACK, ack=1, sack=((1001, 5001),))
+    assert (c.recovery.phase, c.cc.ssthresh) == before
+    assert script.counter("tcp.undo") == script.counter("tcp.dsack_in") == 0
+
+
+@pytest.mark.rfc("9293", "3.10.7.4", "fifth")
+def test_a_late_acknowledgement_with_blocks_says_nothing_of_the_window() -> None:
+    _, c, peer = flight()
+    peer.send(ACK, ack=1001, wnd=60_000)
+    peer.send(ACK, ack=4001, wnd=60_000)
+    peer.send(ACK, ack=1, sack=((1001, 2001),), wnd=1000)
+    assert c.tx.snd_wnd == 60_000
+    assert c.rack.reo_wnd_mult == 1

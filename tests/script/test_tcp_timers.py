@@ -8,6 +8,7 @@ from tcp_states import established, state
 
 from capas.base.clock import MS, SECOND
 from capas.testing.script import Peer, Script
+from capas.transport.tcp import timers as tt
 from capas.transport.tcp.connection import TcpConnection
 from capas.wire.tcp import ACK, FIN, RST
 
@@ -262,3 +263,79 @@ def test_the_user_timeout_rules_keep_alive() -> None:
     script.run(12 * SECOND)
     assert state(c) == "CLOSED"
     assert len(peer.drain()) == 2
+
+
+def shut(**settings: object) -> tuple[Script, TcpConnection, Peer]:
+    """The peer's window is shut, and something waits for it."""
+    script = Script(**settings)  # type: ignore[arg-type]
+    c, peer = script.passive()
+    peer.send(ACK, wnd=0)
+    script.send(c, b"y" * 500)
+    return script, c, peer
+
+
+@pytest.mark.rfc("9293", "3.8.4", "MUST-27")
+def test_keep_alive_leaves_a_shut_window_to_its_probes() -> None:
+    """Only an idle connection is asked; where data waits, window probes go out anyway."""
+    script, c, peer = shut()
+    c.options.keepidle, c.options.keepintvl, c.options.keepcnt = 2 * SECOND, SECOND, 3
+    c.options.keepalive = True
+    c.timers.set(tt.KEEPALIVE, script.now + c.options.keepidle)
+    script.run(20 * SECOND)
+    assert state(c) == "ESTABLISHED"
+    assert script.counter("tcp.keepalive_probes") == 0
+    probes = script.counter("tcp.window_probes")
+    assert probes >= 4
+    peer.send(ACK)
+    assert b"".join(seen.data for seen in peer.drain()).endswith(b"y" * 500)
+
+
+@pytest.mark.rfc("5482", "3")
+@pytest.mark.parametrize("late", [False, True])
+def test_the_user_timeout_counts_what_cannot_leave(late: bool) -> None:
+    script = Script()
+    c, peer = script.passive()
+    peer.send(ACK, wnd=0)
+    if not late:
+        c.options.user_timeout = 3 * SECOND
+    script.send(c, b"y" * 500)
+    c.options.user_timeout = 3 * SECOND
+    for _ in range(20):
+        script.run(SECOND)
+        for seen in peer.drain():
+            if not seen.flags & RST:
+                peer.send(ACK, wnd=0)
+    assert state(c) == "CLOSED"
+    assert c.take_error() == errno.ETIMEDOUT
+
+
+@pytest.mark.rfc("5482", "3")
+def test_a_window_that_opens_starts_the_user_timeout_anew() -> None:
+    script = Script()
+    c, peer = script.passive()
+    c.options.user_timeout = 3 * SECOND
+    peer.send(ACK, wnd=0)
+    script.send(c, b"y" * 500)
+    script.run(2 * SECOND + 900 * MS)
+    peer.drain()
+    peer.send(ACK, wnd=65_535)
+    peer.expect(ACK, b"y" * 500)
+    script.run(SECOND)
+    assert state(c) == "ESTABLISHED"
+    peer.send(ACK)
+    script.run(10 * SECOND)
+    assert state(c) == "ESTABLISHED"
+
+
+@pytest.mark.rfc("9293", "3.8.6.1")
+def test_a_closed_socket_does_not_wait_for_a_window_for_ever() -> None:
+    """A peer that answers each probe and never opens would hold it (Linux tcp_probe_timer)."""
+    script, c, peer = shut()
+    script.close(c)
+    for _ in range(600):
+        script.run(SECOND)
+        for seen in peer.drain():
+            if not seen.flags & RST:
+                peer.send(ACK, wnd=0)
+    assert state(c) == "CLOSED"
+    assert not script.host.tcp.table

@@ -362,3 +362,21 @@ def test_a_user_cannot_fill_more_than_the_send_buffer() -> None:
     assert len(c.tx) == 10_000
     peer.send(RST, seq=101)
     assert len(c.tx) == 0
+
+
+def test_tiny_segments_in_order_are_joined() -> None:
+    script, c, peer = established()
+    for i in range(1000):
+        peer.send(ACK, bytes((i & 255, 1)))
+    assert len(c.rx.chunks) < 20
+    assert script.receive(c) == b"".join(bytes((i & 255, 1)) for i in range(1000))
+
+
+def test_a_piece_out_of_order_is_charged_for_more_than_its_bytes() -> None:
+    script, c, peer = established()
+    held = script.host.memory.used
+    for i in range(100):
+        peer.send(ACK, b"ab", seq=105 + 4 * i)
+    assert script.host.memory.used - held > 100 * 100
+    script.abort(c)
+    assert script.host.memory.used == 0

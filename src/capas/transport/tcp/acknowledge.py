@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def acknowledged(c: "TcpConnection", seg: Segment, now: int) -> None:
     """Take the acknowledgement and window of an acceptable segment."""
     tx, board, rec = c.tx, c.board, c.recovery
-    ack = seg.ack
+    ack = max(seg.ack, tx.snd_una)  # an old one comes for what it SACKs
     prior_una = tx.snd_una
     if (
         ack > prior_una
@@ -56,7 +56,7 @@ def acknowledged(c: "TcpConnection", seg: Segment, now: int) -> None:
         tx.release(ack)
     c.life.probes = 0
     prior_wnd = tx.snd_wnd
-    tx.update_window(seg.seq, ack, seg.wnd << tx.snd_wscale)
+    tx.update_window(seg.seq, seg.ack, seg.wnd << tx.snd_wscale)
     if advanced:
         _progress(c, ack, now)
         search = c.path.search

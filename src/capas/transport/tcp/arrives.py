@@ -89,7 +89,7 @@ def first_check_sequence(c: "TcpConnection", seg: Segment, now: int) -> bool:
     seq, nxt = seg.seq, rx.rcv_nxt
     window = rx.rcv_adv - nxt if rx.rcv_adv > nxt else 0
     if length == 0:
-        ok = seq == nxt or nxt <= seq < nxt + window or (window == 0 and seq == nxt)
+        ok = nxt <= seq <= nxt + window  # the edge, too (Linux): of a peer that has filled it
     elif window == 0:
         # Special allowance for valid ACKs, URGs and RSTs (§3.10.7.4): take them, not the text.
         ok = seq == nxt and not flags & SYN
@@ -170,7 +170,7 @@ def second_check_reset(c: "TcpConnection", seg: Segment, now: int) -> bool:
     if (
         seg.seq != c.rx.rcv_nxt
         and not c.config.tcp_insecure_rst
-        and not (c.rx.ooo is not None and seg.seq == c.rx.ooo.ranges.ends[-1])
+        and not (c.neg.sack_ok and c.rx.ooo is not None and seg.seq == c.rx.ooo.ranges.ends[-1])
     ):
         closing.challenge(c, now)
         return False
@@ -231,7 +231,7 @@ def fifth_check_ack(c: "TcpConnection", seg: Segment, now: int) -> bool:
         elif tx.snd_nxt == tx.queue_end + tx.fin_queued and not seg.sack:
             _remember_timestamp(c, seg, now)  # nobody has written yet: that was all
             return True
-    elif ack > tx.snd_nxt or ack < tx.snd_una - max(tx.max_wnd, 1):
+    elif ack > tx.snd_nxt or ack < tx.snd_una - min(tx.max_wnd, tx.snd_una - tx.iss - 1):
         c.counters.add("tcp.bad_ack")
         closing.challenge(c, now)
         return False
@@ -239,7 +239,6 @@ def fifth_check_ack(c: "TcpConnection", seg: Segment, now: int) -> bool:
         # A duplicate that says nothing new; its data is still good.
         _remember_timestamp(c, seg, now)
         if seg.sack and c.neg.sack_ok and tx.snd_nxt > tx.snd_una:
-            seg.ack = tx.snd_una
             acknowledged(c, seg, now)
         return True
     elif c.state == LAST_ACK and ack == tx.snd_nxt > tx.queue_end and not seg.sack:

@@ -26,7 +26,7 @@ from capas.transport.tcp.manners import congestion_name
 from capas.transport.tcp.options import Negotiated, UserOptions
 from capas.transport.tcp.path import Path
 from capas.transport.tcp.rack import Rack
-from capas.transport.tcp.receiver import ACK_DELAYED, ACK_NONE, ACK_NOW, Receiver
+from capas.transport.tcp.receiver import ACK_DELAYED, ACK_NONE, ACK_NOW, OVERHEAD, Receiver
 from capas.transport.tcp.recovery import Recovery
 from capas.transport.tcp.rtt import RttEstimator
 from capas.transport.tcp.scoreboard import Scoreboard
@@ -305,7 +305,7 @@ class TcpConnection(tt.Owner):
         """Tell the host what this connection holds."""
         held = self.rx.buffered + self.tx.queue_end - self.tx.base
         if self.rx.ooo is not None:
-            held += self.rx.ooo.bytes
+            held += self.rx.ooo.bytes + len(self.rx.ooo) * OVERHEAD
         if held != self.life.charged:
             self.env.memory.charge(held - self.life.charged)
             self.life.charged = held

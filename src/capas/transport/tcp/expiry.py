@@ -35,7 +35,9 @@ def _retransmission(c: "TcpConnection", now: int) -> None:
         return
     limit = c.config.tcp_orphan_retries if c.life.orphan else c.config.tcp_retries2
     # A window that was shut on what is out makes the repeats probes (RFC 9293 §3.8.6.1 MUST-37).
-    probing = tx.snd_wnd == 0 and now - c.life.heard < 2 * c.config.tcp_rto_max
+    # Not for ever once the program has left (Linux tcp_retransmit_timer).
+    heard = now - c.life.heard < 2 * c.config.tcp_rto_max
+    probing = tx.snd_wnd == 0 and heard and not c.life.orphan
     if rec.timeouts >= limit and not probing:
         c.counters.add("tcp.gave_up")
         closing.fail(c, c.life.soft_error or errno.ETIMEDOUT, now)
@@ -88,7 +90,10 @@ def _persist(c: "TcpConnection", now: int) -> None:
     if tx.snd_nxt >= tx.queue_end + tx.fin_queued or tx.snd_nxt > tx.snd_una:
         return
     limit = c.config.tcp_orphan_retries if life.orphan else c.config.tcp_retries2
-    if life.probes >= limit:
+    backoff = life.persist_backoff
+    slow = c.rtt.rto << min(backoff, _MAX_PROBE_SHIFT) >= c.config.tcp_rto_max
+    # Once the program has left not for ever, though the peer answers (Linux tcp_probe_timer).
+    if life.probes >= limit or (life.orphan and slow and backoff >= limit):
         closing.fail(c, errno.ETIMEDOUT, now)
         return
     room = tx.snd_una + tx.snd_wnd - tx.snd_nxt
@@ -98,6 +103,8 @@ def _persist(c: "TcpConnection", now: int) -> None:
         output.force(c, room, now)  # a window too small to be worth it, but it will not grow
         c.want_output()
         return
+    if c.options.user_timeout and not c.timers.is_set(tt.USER):
+        c.timers.set(tt.USER, now + c.options.user_timeout)  # set while the window was shut
     c.counters.add("tcp.window_probes")
     segments.send_probe(c, now)
     shift = min(life.persist_backoff, _MAX_PROBE_SHIFT)
@@ -118,7 +125,11 @@ def _keepalive(c: "TcpConnection", now: int) -> None:
     if not options.keepalive or c.state in (SYN_SENT, SYN_RECEIVED):
         return
     idle = now - life.heard
-    if c.tx.snd_nxt > c.tx.snd_una or idle < options.keepidle:
+    tx = c.tx
+    if tx.snd_una < tx.queue_end + tx.fin_queued:  # data is out or waits: others look after it
+        c.timers.set(tt.KEEPALIVE, now + options.keepidle)
+        return
+    if idle < options.keepidle:
         life.probes = 0
         c.timers.set(tt.KEEPALIVE, now + max(options.keepidle - idle, options.keepintvl))
         return

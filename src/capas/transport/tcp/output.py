@@ -303,6 +303,7 @@ def _after_sending(c: "TcpConnection", now: int) -> None:
     if tx.snd_nxt > tx.snd_una:
         if timers.deadlines[tt.PERSIST] != NEVER:
             timers.clear(tt.PERSIST)
+            timers.clear(tt.USER)  # it counted how long data could not leave
         if c.options.user_timeout and not timers.is_set(tt.USER):
             timers.set(tt.USER, now + c.options.user_timeout)
         if timers.deadlines[tt.RTO] == NEVER:
@@ -317,6 +318,8 @@ def _after_sending(c: "TcpConnection", now: int) -> None:
         and not timers.is_set(tt.PACE)
     ):
         timers.set(tt.PERSIST, now + c.rtt.rto)
+        if c.options.user_timeout and not timers.is_set(tt.USER):
+            timers.set(tt.USER, now + c.options.user_timeout)
 
 
 # -- pacing -------------------------------------------------------------------------------------

@@ -118,7 +118,7 @@ class Path:
             self.mtu = self.search.eff_pmtu
         headers = self.ip_header + TCP_HEADER
         self.max_segment = max(self.mtu - headers, MIN_MSS)
-        self.largest_segment = max((route.mtu or route.interface.mtu) - headers, MIN_MSS)
+        self.largest_segment = max(net.shared.link_mtu(route) - headers, MIN_MSS)
         caps = route.interface.caps
         self.gso_max = caps.train
         if not caps.train and self.gso_type in caps.gso_types:

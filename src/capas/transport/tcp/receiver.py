@@ -20,6 +20,8 @@ MAX_SACK_BLOCKS: Final = 4  # RFC 2018 §3: what fits beside no other option
 ACK_NONE: Final = 0
 ACK_DELAYED: Final = 1
 ACK_NOW: Final = 2
+OVERHEAD: Final = 128  # bytes charged per piece out of order beside its data
+_TINY: Final = 128  # bytes; shorter pieces in order are joined, or each would cost as much again
 #: Unread data of a connection without any: nobody adds to it.
 _NOTHING: Final[deque[bytes | memoryview]] = deque(maxlen=0)
 
@@ -229,7 +231,10 @@ class Receiver:
         self.buffered += n
         if self.chunks is _NOTHING:
             self.chunks = deque()
-        self.chunks.append(payload)
+        if n < _TINY and self.chunks and len(self.chunks[-1]) < _TINY:
+            self.chunks[-1] = bytes(self.chunks[-1]) + payload
+        else:
+            self.chunks.append(payload)
         if (size or n) > self.rcv_mss:
             self.rcv_mss = size or n
         if self.ooo is not None:

@@ -42,8 +42,9 @@ def seventh_process_text(c: "TcpConnection", seg: Segment, now: int) -> None:
     rx = c.rx
     if c.neg.ecn_ok:
         _see_marks(c, seg)
-    if c.life.reader_gone or (c.life.read_shut and c.tx.fin_queued):
-        # Data for a socket nobody reads any more (RFC 9293 §3.10.4, RFC 1122 §4.2.2.13).
+    unread = c.life.reader_gone or (c.life.read_shut and c.tx.fin_queued)
+    if unread and seg.seq + length > rx.rcv_nxt:
+        # New data for a socket nobody reads any more (RFC 9293 §3.10.4, RFC 1122 §4.2.2.13).
         c.counters.add("tcp.data_after_close")
         closing.refuse(c, seg.ack & M32, now)
         if c.life.reader_gone:

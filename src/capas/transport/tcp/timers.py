@@ -101,7 +101,7 @@ class TimerTable(Timer):
             return
         deadlines[RTO] = deadlines[TLP] = deadlines[REORDER] = NEVER
         if window_open:
-            deadlines[PERSIST] = NEVER
+            deadlines[PERSIST] = deadlines[USER] = NEVER
         earliest = min(deadlines)
         if earliest == NEVER:
             self.deadlines = _NONE
