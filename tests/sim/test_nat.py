@@ -3,11 +3,13 @@
 
 import asyncio
 import socket as std
+import time
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import capas
 from capas.base.checksum import checksum, ones_sum, pseudo_sum
 from capas.base.clock import NEVER, SECOND
 from capas.base.frame import Frame
@@ -156,6 +158,74 @@ def test_hairpin():
     server = world.thread("b", serve, 8080)
     assert world.thread("a", ask, PUBLIC, b"around").result() == b"around"
     assert server.result()[0] == PUBLIC
+
+
+def told_by(host, world):
+    """What a datagram to the forwarded port, where nobody listens, is answered with."""
+
+    def send():
+        with Socket(type=std.SOCK_DGRAM) as s:
+            s.settimeout(3)
+            s.connect((PUBLIC, 5000))
+            s.send(b"x")
+            with pytest.raises(ConnectionRefusedError):
+                s.recv(100)
+
+    world.thread(host, send).result()
+
+
+@pytest.mark.rfc("5508", "4.2", "REQ-7")
+def test_errors_about_hairpinned_packets_come_back():
+    world, nat = home(forward={5000: ("192.168.0.11", 5000)})
+    told_by("out", world)
+    told_by("a", world)
+    assert nat.host.counters.get("nat.icmp_errors") == 3  # out, and back both ways
+
+
+@pytest.mark.rfc("5382", "4.3", "REQ-4")
+def test_a_syn_nobody_waits_for_is_not_answered():
+    world, nat = home()
+
+    def connect():
+        with Socket() as s:
+            s.settimeout(6)
+            with pytest.raises(TimeoutError):
+                s.connect((PUBLIC, 4000))
+
+    world.thread("out", connect).result()
+    assert nat.host.counters.get("nat.unsolicited") >= 2
+    server = world.thread("r", serve, 4000)  # of the router's own
+    assert world.thread("out", ask, PUBLIC, b"hello", 4000).result() == b"hello"
+    assert server.result()[0] == OUT
+
+
+@pytest.mark.rfc("5382", "4.3", "REQ-4")
+def test_two_ends_behind_nats_open_at_once():
+    world = World(seed=1)
+    sides = (("1", "198.51.100.1", "198.51.100.9"), ("2", "203.0.113.2", "203.0.113.9"))
+    world.host("core", forwarding=True)
+    for n, public, core in sides:
+        world.host("h" + n, addresses=[f"192.168.{n}.10/24"])
+        world.host("n" + n, addresses=[f"192.168.{n}.1/24"], forwarding=True)
+        world.link("h" + n, "n" + n)
+        ends = {"n" + n: [public + "/24"], "core": [core + "/24"]}
+        wire = world.link("n" + n, "core", delay="10ms", addresses=ends)
+        world.nat("n" + n, wire)
+    world.run(until=0.01)
+
+    def punch(address, wait):
+        time.sleep(wait)
+        with Socket() as s:
+            s.bind(("0.0.0.0", 4000))
+            s.settimeout(30)
+            s.connect((address, 4000))
+            s.sendall(b"hello")
+            return s.recv(100)
+
+    with capas.installed():
+        first = world.thread("h1", punch, "203.0.113.2", 0)
+        second = world.thread("h2", punch, "198.51.100.1", 0.2)
+        assert [first.result(), second.result()] == [b"hello", b"hello"]
 
 
 def test_error_about_a_forwarded_packet_goes_out_translated():

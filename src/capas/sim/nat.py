@@ -12,7 +12,8 @@ looked at when they are asked for.
 
 Checksums are updated, not computed anew (RFC 1624); a CSUM_PARTIAL field holds the pseudo-header's
 sum and only the addresses change it.  Counters: ``nat.*``.  Not done: application gateways, and the
-router's own sockets do not know which ports are mapped.
+router's own sockets do not know which ports are mapped.  A SYN from outside that nobody waits for
+is dropped without an answer (RFC 5382 REQ-4): both ends behind NATs may open at once.
 """
 
 from collections.abc import Mapping as MappingOf
@@ -29,6 +30,7 @@ from capas.link.interface import Interface
 from capas.sim.bindings import ICMP, TCP, UDP, Binding, Bindings, rewrite, swap
 from capas.sim.wire import Wire
 from capas.wire.address import is_link_local, is_unspecified, parse
+from capas.wire.tcp import ACK, RST, SYN
 
 _LEAST: Final = {TCP: 20, UDP: 8, ICMP: 8}
 _FRAGMENT: Final = 0x3FFF
@@ -152,12 +154,14 @@ class Nat:
         if data[l3 + 16 : l3 + 20] != external or interface is self.host.interfaces[0]:
             return False
         inside = interface is not self.outside
-        if inside and (not self.hairpin or data[l3 + 9] == ICMP or l3 == 0):
-            return False
         l4 = l3 + (data[l3] & 15) * 4
+        if inside and (not self.hairpin or l3 == 0):
+            return False
+        if inside and data[l3 + 9] == ICMP:
+            return self._hairpin_error(interface, frame, l3, l4, now)
         found = self._destination(frame, l3, l4, now)
         if found is None:
-            return False
+            return not inside and self._unsolicited(frame, l3, l4, now)
         if data[l3 + 8] <= 1:
             self._drop(now, "ipv4.ttl_exceeded", "RFC 1812 §5.3.1")
             if self._errors is not None:
@@ -173,6 +177,33 @@ class Nat:
             found, l3 = _at_l3(found, 0, 14)
             original, place = _at_l3(frame, 0, 14)
         self._forward_on(interface, original, place, found, now)
+        return True
+
+    def _hairpin_error(
+        self, interface: Interface, frame: Frame, l3: int, l4: int, now: int
+    ) -> bool:
+        """An inside host's error about a packet of another's (RFC 5508 REQ-7)."""
+        data = frame.data
+        end = l3 + (data[l3 + 2] << 8 | data[l3 + 3])
+        if end - l4 < _LEAST[ICMP] or data[l4] not in _ERRORS:
+            return False
+        if self._quoted(data, l4, end, True, now) is None:
+            return False  # about a packet of the router's own
+        out = self._icmp_error(frame, l3, l4, end, True, now)
+        back = self._icmp_error(out, l3, l4, end, False, now) if out is not None else None
+        if back is None:
+            return False
+        self._forward_on(interface, frame, l3, back, now)
+        return True
+
+    def _unsolicited(self, frame: Frame, l3: int, l4: int, now: int) -> bool:
+        """A SYN nobody waits for: to answer would end an open that comes from inside, too."""
+        data = frame.data
+        if data[l3 + 9] != TCP or len(data) < l4 + 20 or data[l4 + 13] & (SYN | ACK | RST) != SYN:
+            return False
+        if self.host.tcp.listeners.find(self.external(), data[l4 + 2] << 8 | data[l4 + 3]):
+            return False
+        self._drop(now, "nat.unsolicited", "RFC 5382 REQ-4")
         return True
 
     def _forward_on(
