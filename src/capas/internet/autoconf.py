@@ -114,9 +114,11 @@ class Autoconf(Timer):
         self._router(src, said, now)
         for info in options.prefixes:
             self._prefix(info, now)
-        if options.mtu is not None and 1280 <= options.mtu <= interface.mtu:
-            shared.mtu6[interface.index] = options.mtu
-        self._limit_routes()
+        mtu = options.mtu
+        known = shared.mtu6.get(interface.index)
+        if mtu is not None and 1280 <= mtu <= interface.mtu and mtu != known:
+            shared.mtu6[interface.index] = mtu
+            shared.routes.changed()
         changed = False
         for lifetime, servers in options.rdnss:
             for server in servers:
@@ -127,19 +129,24 @@ class Autoconf(Timer):
 
     def _router(self, src: bytes, said: RouterAdvertisement, now: int) -> None:
         shared = self._shared
-        old = self.routers.pop(src, None)
+        old = self.routers.get(src)
+        until = now + said.lifetime * SECOND
+        metric = {1: METRIC_DEFAULT // 2, 0: METRIC_DEFAULT, -1: METRIC_DEFAULT * 2}[
+            said.preference
+        ]
         if old is not None:
+            if said.lifetime and old[0].metric == metric:
+                self.routers[src] = old[0], until  # among its equals it stays where it was
+                return
+            del self.routers[src]
             shared.routes.discard(old[0])
         if said.lifetime == 0:
             return
         if old is None and len(self.routers) >= shared.config.default_routers:
             shared.counters.add("nd.default_routers")
             return
-        metric = {1: METRIC_DEFAULT // 2, 0: METRIC_DEFAULT, -1: METRIC_DEFAULT * 2}[
-            said.preference
-        ]
         route = Route(Prefix(ANY6, 0), self.interface, src, metric, origin=ORIGIN_RA)
-        self.routers[src] = (route, now + said.lifetime * SECOND)
+        self.routers[src] = route, until
         shared.routes.add(route)
         if old is None and shared.trace is not None:
             shared.trace.decided(now, "nd.router", f"default router {text(src)}")
@@ -219,15 +226,6 @@ class Autoconf(Timer):
             return False
         self.servers[server] = until
         return not known
-
-    def _limit_routes(self) -> None:
-        """Routes of this interface obey the advertised link MTU."""
-        mtu = self._shared.mtu6.get(self.interface.index, 0)
-        if mtu == 0:
-            return
-        for route in self._shared.routes:
-            if len(route.prefix.address) == 16 and route.interface is self.interface:
-                route.mtu = mtu
 
     # -- routers that come and go -----------------------------------------------------------------
 

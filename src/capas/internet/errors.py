@@ -204,7 +204,7 @@ class ErrorsIn:
         route = shared.routes.lookup(dst)
         if route is None:
             return
-        limit = route.mtu if route.mtu else route.interface.mtu
+        limit = shared.link_mtu(route)
         before = shared.pmtu.entries.get(dst)
         mtu = shared.pmtu.learned(dst, error.mtu, length, limit, now)
         if mtu == 0:
@@ -213,7 +213,9 @@ class ErrorsIn:
         if handler is not None and handler.icmp_error(error, now) is False:
             shared.counters.add("icmp.pmtu_rejected")
             shared.pmtu.restore(dst, before)
-        elif shared.trace is not None:
+        else:
+            shared.routes.changed()
+        if shared.trace is not None and shared.pmtu.entries.get(dst) is not before:
             shared.trace.decided(now, "ip.pmtu", f"path MTU is now {mtu}")
 
     def local_failure(self, packet: bytes, kind: int, now: int) -> bool:

@@ -180,7 +180,7 @@ def forward6(ip: "Ipv6", interface: Interface, frame: Frame, l3: int, now: int) 
             errors.error(interface, frame, l3, SCOPE, now)
         return
     end = l3 + 40 + length
-    mtu = route.mtu if route.mtu and route.mtu < out.mtu else out.mtu
+    mtu = shared.link_mtu(route)
     l4 = frame.csum_start if frame.csum == CSUM_PARTIAL else l3 + 40
     if end - l3 > mtu and software.wire_length(frame, l3, l4, end) > mtu:
         shared.drop(now, "ipv6.forward_too_big", "RFC 4443 §3.2")

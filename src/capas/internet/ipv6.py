@@ -166,9 +166,9 @@ class Ipv6(NetworkHandler):
             else:
                 ttl = shared.hop_limits.get(interface.index, 0) or shared.config.hop_limit
         if offload is None or offload.gso_size == 0:
-            mtu = route.mtu
-            if mtu == 0 or mtu > interface.mtu:
-                mtu = interface.mtu
+            mtu = shared.link_mtu(route) if shared.mtu6 else interface.mtu
+            if 0 < route.mtu < mtu:
+                mtu = route.mtu
             if shared.pmtu.entries:
                 mtu = shared.pmtu.get(dst, mtu, now)
             if payload + 40 > mtu:

@@ -50,6 +50,11 @@ def parsed(
             ):
                 bad = at + 2
                 break
+            if kind in (wire.RECORD_ROUTE, wire.TIMESTAMP):
+                bad = _no_room(data, l3 + 20 + at, kind, length)
+                if bad >= 0:
+                    bad += at
+                    break
             if kind in (wire.LOOSE_ROUTE, wire.STRICT_ROUTE):
                 seen += 1
                 if seen > 1:
@@ -61,6 +66,20 @@ def parsed(
     if ip.errors is not None:
         ip.errors.error(interface, frame, l3, PARAMETER_PROBLEM, now, 20 + bad)
     return None
+
+
+def _no_room(data: bytes, place: int, kind: int, length: int) -> int:
+    """What is wrong with an option: some room but too little, or an overflow that overflows.
+
+    RFC 791 §3.1 calls either an error; the offset of the octet in the option, -1: all is well.
+    """
+    pointer = data[place + 2]
+    if pointer > length:
+        full = kind == wire.TIMESTAMP and length >= 4 and data[place + 3] >> 4 == 15
+        return 3 if full else -1
+    flag = data[place + 3] & 15 if kind == wire.TIMESTAMP else 0
+    size = 4 if flag == 0 else 8
+    return 2 if pointer + size - 1 > length else -1
 
 
 def rewritten(frame: Frame, l3: int, head: bytearray) -> Frame:
@@ -124,12 +143,9 @@ def _stamp(head: bytearray, place: int, length: int, address: bytes, now: int) -
     """Fill one timestamp of an Internet Timestamp option (RFC 791 §3.1)."""
     pointer, flag = head[place + 2], head[place + 3] & 15
     size = 4 if flag == 0 else 8
-    if pointer + size - 1 > length:
-        overflow = head[place + 3] >> 4
-        if overflow < 15:
-            head[place + 3] = (overflow + 1) << 4 | flag
-            return True
-        return False
+    if pointer > length:
+        head[place + 3] += 0x10  # `parsed` has seen that there is room for that
+        return True
     at = place + pointer - 1
     if flag == 1:
         head[at : at + 4] = address

@@ -65,11 +65,20 @@ class Shared:
         self.loopback: Interface | None = None
         self.trace: Tracer | None = None
 
+    def link_mtu(self, route: Route) -> int:
+        """The largest packet that leaves by ``route``: of its own limit and its link's.
+
+        Over IPv6 a router may have told the link's (RFC 4861 §6.3.4).
+        """
+        interface = route.interface
+        limit = interface.mtu
+        if self.mtu6 and len(route.prefix.address) == 16:
+            limit = min(limit, self.mtu6.get(interface.index, limit))
+        return route.mtu if 0 < route.mtu < limit else limit
+
     def path_mtu(self, dst: bytes, route: Route, now: int) -> int:
         """The largest packet for ``dst`` by ``route``, bytes with the IP header."""
-        limit = route.interface.mtu
-        if route.mtu and route.mtu < limit:
-            limit = route.mtu
+        limit = self.link_mtu(route)
         if self.pmtu.entries:
             return self.pmtu.get(dst, limit, now)
         return limit

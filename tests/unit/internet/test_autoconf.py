@@ -5,8 +5,9 @@ from test_nd import PEER, PEER_MAC, hear, said, wire
 
 from capas.base.clock import MS, SECOND
 from capas.internet.ra_sender import RaConfig
+from capas.internet.route import Route
 from capas.link.interface import DEPRECATED, PREFERRED
-from capas.wire.address import ALL_NODES6, ALL_ROUTERS6, ANY6, eui64, parse
+from capas.wire.address import ALL_NODES6, ALL_ROUTERS6, ANY6, Prefix, eui64, parse
 from capas.wire.ndp import (
     INFINITY,
     NeighborAdvertisement,
@@ -166,6 +167,34 @@ def test_parameters_of_the_link() -> None:
     assert a.stack.shared.hop_limits == {2: 33}
 
 
+@pytest.mark.rfc("4861", "6.3.4")
+def test_the_advertised_mtu_is_of_the_link_not_of_routes() -> None:
+    """Routes that come later obey it, too, and one that is narrower stays so."""
+    net, a = host()
+    narrow = Route(Prefix.parse("2001:db8:ffff::/48"), a.interfaces[1], OTHER, mtu=1300)
+    a.stack.net.routes.add(narrow)
+    advertise(a, info(), options={"mtu": 1400})
+    a.stack.add_address(a.interfaces[1], parse("2001:db8:9::5"), 64, net.now)
+    wanted = {FAR: 1300, parse("2001:db8:9::77"): 1400, parse("2a00::1"): 1400}
+    for destination, mtu in wanted.items():
+        route = a.stack.net.route(destination)
+        assert a.stack.net.path_mtu(destination, route, net.now) == mtu
+    advertise(a, info(), options={"mtu": 1450})
+    assert a.stack.net.path_mtu(parse("2a00::1"), a.stack.net.route(parse("2a00::1")), 0) == 1450
+
+
+@pytest.mark.rfc("4861", "6.3.6")
+def test_of_two_equal_routers_the_first_stays_the_first() -> None:
+    """Or a path would change sides with each advertisement, through firewalls that remember."""
+    net, a = host()
+    for src, mac in ((PEER, PEER_MAC), (OTHER, OTHER_MAC)) * 3:
+        advertise(a, info(), src=src, mac=mac)
+        net.run(SECOND)
+        assert a.stack.net.route(FAR).gateway == PEER
+    advertise(a, src=OTHER, mac=OTHER_MAC, preference=1)
+    assert a.stack.net.route(FAR).gateway == OTHER
+
+
 # -- prefixes and addresses -----------------------------------------------------------------------
 
 
@@ -311,7 +340,7 @@ def test_a_router_configures_its_hosts() -> None:
     route = h.stack.net.route(FAR)
     assert route is not None
     assert route.gateway == r.stack.nd.link_local(r.interfaces[1])
-    assert (route.mtu, route.metric) == (1400, 512)
+    assert (h.stack.net.path_mtu(FAR, route, net.now), route.metric) == (1400, 512)
     assert got == [[server]]
     assert h.send("2001:db8:7::1", b"hello")
     net.settle()

@@ -86,6 +86,11 @@ GOOD = packet()
         ("ipv4.source_route", packet(options=b"\x83\x07\x04" + parse("10.0.0.9") + b"\0")),
         ("ipv4.bad_option", packet(options=b"\x07\x01\0\0")),
         ("ipv4.bad_option", packet(options=b"\x07\x07\x03\0\0\0\0\0")),
+        # some room, but too little for an address or a time; an overflow that overflows
+        ("ipv4.bad_option", packet(options=b"\x07\x07\x05\0\0\0\0\0")),
+        ("ipv4.bad_option", packet(options=b"\x44\x08\x06\0\0\0\0\0")),
+        ("ipv4.bad_option", packet(options=b"\x44\x08\x05\x01\0\0\0\0")),
+        ("ipv4.bad_option", packet(options=b"\x44\x08\x09\xf0\0\0\0\0")),
         ("ipv4.fragment_bad_size", packet(flags=wire.MF, payload=b"odd")),
         ("ipv4.fragment_too_long", packet(offset=65528, payload=bytes(16))),
     ],
