@@ -181,6 +181,7 @@ class CapasEventLoop(asyncio.SelectorEventLoop):
             except BaseException as error:
                 with self.driver.lock:
                     connection.close(self.driver.now())
+                    self.driver.kick(listening.host)
                 if self._debug:  # type: ignore[attr-defined]
                     message = "Error on transport creation for incoming connection"
                     self.call_exception_handler({"message": message, "exception": error})

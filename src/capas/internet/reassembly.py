@@ -4,8 +4,8 @@
 A datagram is known by (source, destination, identification, protocol).  Overlapping fragments
 condemn it: it and all later fragments of it are dropped until its time is up (RFC 5722 §4, applied
 to IPv4, too), but an exact duplicate is only ignored (Linux ignores whatever lies inside a fragment
-it holds).  The timer starts with the first fragment and is not restarted.  Held bytes, datagrams and fragments are capped by `HostConfig`; the
-oldest datagram makes room.
+it holds).  The timer starts with the first fragment and is not restarted.  Held bytes, datagrams
+and fragments are capped by `HostConfig`; the oldest datagram makes room.
 
 The result is a `Frame` whose data starts at the IP header (``l3`` 0), header without Fragment
 header or flags, ``csum`` CSUM_NONE.  Offsets and lengths are bytes.

@@ -92,7 +92,7 @@ class DatagramDescription(Description):
         if ancillary:
             to = self.transport.destination(to)
             for level, kind, value in ancillary:
-                messages.apply(to, level, kind, value)
+                messages.apply(to, self.family, level, kind, value)
         taken = self.transport.send(bytes(data), self.driver.now(), to)
         self.driver.kick(self.host)
         return taken
@@ -219,9 +219,9 @@ class DatagramDescription(Description):
         elif name == "multicast_interface6":
             sock.options.multicast_interface = self._link(options.as_int(value))
         elif name == "multicast_interface":
-            packed = struct.pack("@I", value) if isinstance(value, int) else value
+            packed = struct.pack("@i", value) if isinstance(value, int) else value
             sock.options.multicast_interface = self._interface4(
-                packed[4:] if len(packed) >= 8 else packed
+                packed[4:] if len(packed) >= 8 else packed, errno.EADDRNOTAVAIL
             )
         else:
             super().set_special(name, value)
@@ -237,7 +237,7 @@ class DatagramDescription(Description):
             raise fail(errno.EINVAL)
         return value[:4], self._interface4(value[4:])
 
-    def _interface4(self, value: bytes) -> int:
+    def _interface4(self, value: bytes, missing: int = errno.ENODEV) -> int:
         """Interface index of an in_addr, maybe with the index that ip_mreqn adds; 0: any."""
         if len(value) >= 8:
             index = int(struct.unpack_from("@i", value, 4)[0])
@@ -251,7 +251,7 @@ class DatagramDescription(Description):
         for link in self.host.interfaces:
             if any(own.address == address for own in link.addresses):
                 return link.index
-        raise fail(errno.ENODEV)
+        raise fail(missing)
 
     def _link(self, index: int) -> int:
         if index and self.host.net.interface(index) is None:

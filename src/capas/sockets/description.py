@@ -20,7 +20,7 @@ from capas.sockets import options
 from capas.sockets.driver import Driver
 from capas.sockets.failure import fail
 from capas.sockets.flags import MSG_PEEK
-from capas.transport.endpoint import Endpoint, Watcher
+from capas.transport.endpoint import HANGUP, Endpoint, Watcher
 from capas.wire import address as addr
 
 _MOST: Final = 1 << 30  # bytes; more than any socket holds
@@ -111,8 +111,11 @@ class Description(ABC):
 
     def exchange(self, endpoint: Endpoint) -> None:
         """From now on ``endpoint`` is the one to wait on."""
-        self.endpoint.watcher = None
-        endpoint.eager = self.endpoint.eager
+        before = self.endpoint
+        if before.watcher is self:
+            before.watcher = None
+        before.set_ready(HANGUP)  # who is blocked on it looks again, and waits for the new one
+        endpoint.eager = before.eager
         self.endpoint = endpoint
         if self._watchers:
             endpoint.watcher = self
@@ -181,6 +184,9 @@ class Description(ABC):
     @abstractmethod
     def take_error(self) -> int:
         """SO_ERROR: the pending errno, which is then forgotten."""
+
+    def put_back(self, error: int) -> None:  # noqa: B027 - datagrams come whole
+        """An errno that was raised when part of a call was done: the next call raises it."""
 
     @abstractmethod
     def close(self) -> None:

@@ -54,7 +54,7 @@ def send(
         return -1
     target = address if address is not None else deferred
     if target is None:
-        raise fail(errno.EDESTADDRREQ)
+        raise fail(errno.EINVAL)
     description.deferred = None
     opened = description.open(target, data)
     size = opened.fast.size if opened.fast is not None else 0

@@ -223,6 +223,8 @@ class Handle(std.socket):
         try:
             while True:
                 ready = driver.wait(description.endpoint, mask, deadline)
+                if self._timeout is not None and self._fd < 0:
+                    raise fail(errno.EBADF)  # CPython calls again by the descriptor
                 with driver.lock:
                     result = call()
                 if result is not None:

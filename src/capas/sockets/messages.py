@@ -27,6 +27,8 @@ _IP_TTL: Final = options.number("IP_TTL", 2)
 _IP_TOS: Final = options.number("IP_TOS", 1)
 _IP_RECVERR: Final = options.number("IP_RECVERR", 11)
 _IPV6_RECVERR: Final = options.number("IPV6_RECVERR", 25)
+_RIGHTS: Final = 1  # SCM_RIGHTS
+_CREDENTIALS: Final = 2  # SCM_CREDENTIALS
 _SEGMENT: Final = 103  # UDP_SEGMENT
 _GRO: Final = 104  # UDP_GRO
 _TIMESTAMP: Final = options.number("SO_TIMESTAMP", 29)
@@ -112,22 +114,50 @@ def failed(error: IcmpError, port: int, payload: bytes) -> Received:
     return Received(payload, (error.dst, port, 0), MSG_ERRQUEUE, [(level, kind, extended)])
 
 
-def apply(to: Destination, level: int, kind: int, value: bytes) -> None:
-    """One control message of sendmsg (RFC 3542 §6, man 7 ip)."""
-    if level == options.IP and kind == _IP_PKTINFO and len(value) >= _PKTINFO4.size:
+def apply(to: Destination, family: int, level: int, kind: int, value: bytes) -> None:
+    """One control message of sendmsg (RFC 3542 §6, man 7 ip); those of other levels are ignored."""
+    if level == options.IP and len(to.address) == 4:
+        _apply4(to, kind, value)
+    elif level == options.IPV6 and family == socket.AF_INET6:
+        _apply6(to, kind, value)
+    elif level == options.UDP:
+        if kind != _SEGMENT or len(value) < 2:
+            raise fail(errno.EINVAL)
+        to.segment = int(struct.unpack_from("@H", value)[0])
+    elif level == options.SOL_SOCKET and kind not in (_RIGHTS, _CREDENTIALS):
+        raise fail(errno.EINVAL)
+
+
+def _apply4(to: Destination, kind: int, value: bytes) -> None:
+    if kind == _IP_PKTINFO and len(value) >= _PKTINFO4.size:
         index, local, _ = _PKTINFO4.unpack_from(value)
         to.interface = index
         to.source = b"" if local == addr.ANY4 else local
-    elif level == options.IPV6 and kind == _IPV6_PKTINFO and len(value) >= _PKTINFO6.size:
+    elif kind == _IP_TTL:
+        to.ttl = _number(value, 1)
+    elif kind == _IP_TOS:
+        to.tos = _number(value, 0)
+    else:
+        raise fail(errno.EINVAL)
+
+
+def _apply6(to: Destination, kind: int, value: bytes) -> None:
+    if kind == _IPV6_PKTINFO and len(value) >= _PKTINFO6.size:
         local, index = _PKTINFO6.unpack_from(value)
         to.interface = index
         local = addr.unmap_v4(local)
         to.source = b"" if addr.is_unspecified(local) else local
-    elif (level, kind) in ((options.IP, _IP_TTL), (options.IPV6, _IPV6_HOPLIMIT)):
-        to.ttl = options.as_int(value)
-    elif (level, kind) in ((options.IP, _IP_TOS), (options.IPV6, _IPV6_TCLASS)):
-        to.tos = options.as_int(value)
-    elif (level, kind) == (options.UDP, _SEGMENT) and len(value) >= 2:
-        to.segment = int(struct.unpack_from("@H", value)[0])
+    elif kind == _IPV6_HOPLIMIT:
+        to.ttl = max(_number(value, -1), 0)  # -1: the default
+    elif kind == _IPV6_TCLASS:
+        to.tos = _number(value, -1)
     else:
         raise fail(errno.EINVAL)
+
+
+def _number(value: bytes, least: int) -> int:
+    """An int of a message, which stands in an octet of the packet."""
+    number = options.as_int(value)
+    if not least <= number <= 255:
+        raise fail(errno.EINVAL)
+    return number

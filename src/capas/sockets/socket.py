@@ -26,18 +26,26 @@ from capas.sockets.arguments import (
     readable,
     writable,
 )
+from capas.sockets.blocking import BlockingHandle
 from capas.sockets.current import current_host, require_host
 from capas.sockets.description import Address, Ancillary, Received
 from capas.sockets.failure import fail
-from capas.sockets.flags import MSG_CTRUNC, MSG_DONTWAIT, MSG_OOB, MSG_TRUNC, MSG_WAITALL
-from capas.sockets.handle import Handle
-from capas.transport.endpoint import ERROR, HANGUP, READ, WRITE
+from capas.sockets.flags import (
+    MSG_CTRUNC,
+    MSG_DONTWAIT,
+    MSG_FASTOPEN,
+    MSG_OOB,
+    MSG_PEEK,
+    MSG_TRUNC,
+    MSG_WAITALL,
+)
+from capas.transport.endpoint import READ, WRITE
 
 _CMSG_HEADER: Final = 16  # bytes of struct cmsghdr, 64 bit
 _CMSG_ALIGN: Final = 8
 
 
-class Socket(Handle):
+class Socket(BlockingHandle):
     """A socket of the current host, or of ``host``."""
 
     __slots__ = ()
@@ -103,12 +111,7 @@ class Socket(Handle):
             return
         if self._never_waits():
             raise fail(errno.EINPROGRESS)
-        limit = self._limit(WRITE)
-        deadline = self._driver.now() + limit if limit else self._deadline()
-        if not self._driver.wait(description.endpoint, WRITE | ERROR | HANGUP, deadline):
-            raise fail(errno.EINPROGRESS) if limit else TimeoutError("timed out")
-        with self._driver.lock:
-            description.connected()
+        self._await_connection()
 
     def connect_ex(self, address: Any) -> int:
         """As `connect`, but an errno instead of an OSError (name errors are still raised)."""
@@ -146,12 +149,18 @@ class Socket(Handle):
         view = readable(data)
         flags = c_int(flags)
         description = self.description
+        stream = description.kind == options.STREAM
         try:
-            return self._retry(lambda: description.send(view, flags, to, ancillary), WRITE, flags)
+            if stream and flags & MSG_FASTOPEN and self._waits_for_all(flags):
+                return self._send_opening(view, flags, to)
+            sent = self._retry(lambda: description.send(view, flags, to, ancillary), WRITE, flags)
+            if stream and sent < len(view) and self._waits_for_all(flags):
+                sent += self._send_rest(memoryview(view)[sent:], flags)
         except BaseException:
             if type(view) is memoryview:
                 view.release()  # the traceback would pin the caller's buffer (asyncio clears it)
             raise
+        return sent
 
     def send(self, data: Any, flags: int = 0, /) -> int:
         """Send; the number of bytes taken."""
@@ -175,10 +184,7 @@ class Socket(Handle):
             raise TypeError(f"sendto() takes 2 or 3 arguments ({len(args) + 1} given)")
         view = readable(data)
         flags = c_int(args[0]) if len(args) == 2 else 0
-        to: Address | None = self._parse(args[-1], "sendto")
-        if self._description.kind == options.STREAM:
-            to = None  # as in Linux: a connection knows where it goes
-        return self._send(view, flags, to, [])
+        return self._send(view, flags, self._parse(args[-1], "sendto"), [])
 
     def sendmsg(
         self,
@@ -207,27 +213,11 @@ class Socket(Handle):
         description = self.description
         whole = flags & (MSG_WAITALL | MSG_OOB) == MSG_WAITALL
         if whole and description.kind == options.STREAM and limit:
-            return self._receive_all(limit, flags & ~MSG_WAITALL)
+            receive = self._peek_all if flags & MSG_PEEK else self._receive_all
+            return receive(limit, flags & ~MSG_WAITALL)
         if self._timeout == 0:
             flags |= MSG_DONTWAIT
         return self._retry(lambda: description.receive(limit, flags), READ, flags)
-
-    def _receive_all(self, limit: int, flags: int) -> Received:
-        deadline = -1 if self._timeout == 0 else self._deadline()
-        parts: list[bytes] = []
-        while limit:
-            receive = partial(self.description.receive, limit, flags)
-            try:
-                part = self._retry(receive, READ, flags, deadline).data
-            except OSError:
-                if parts:
-                    break
-                raise
-            if not part:
-                break
-            parts.append(part)
-            limit -= len(part)
-        return Received(b"".join(parts))
 
     def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
         """At most ``bufsize`` bytes; b"" at the end of the stream."""

@@ -202,6 +202,8 @@ class StreamDescription(Description):
 
     def connected(self) -> None:
         """The handshake is over, well or not."""
+        if self.connection is None:
+            raise fail(errno.ECONNRESET)  # another thread shut it down meanwhile
         error = self.take_error()
         self.connecting = False
         if not error and self.connection is not None and self.connection.state == states.CLOSED:
@@ -330,6 +332,12 @@ class StreamDescription(Description):
     def take_error(self) -> int:
         """SO_ERROR."""
         return self.connection.take_error() if self.connection is not None else 0
+
+    def put_back(self, error: int) -> None:
+        """As `Description.put_back`; EPIPE tells itself again."""
+        if self.connection is not None and error != errno.EPIPE:
+            self.connection.error = error
+            self.endpoint.set_ready(ERROR)
 
     # -- options ----------------------------------------------------------------------------------
 

@@ -36,6 +36,7 @@ _FLAGS: Final = {
     "cork": "cork",
     "oob_inline": "oobinline",
     "no_options": "no_options",
+    "reuse_address": "reuse_address",
 }
 _COUNTS: Final = ("keepcnt", "syncnt", "maxseg")
 

@@ -15,6 +15,10 @@ def find_way(net: Internet, socket: DatagramSocket, to: Destination) -> tuple[Ro
     """(route, source address) of a datagram; OSError ENETUNREACH, EADDRNOTAVAIL, EACCES."""
     dst = to.address
     options = socket.options
+    if to.source and not net.is_local(to.source):  # IP_PKTINFO, IPV6_PKTINFO
+        raise os_error(errno.ENETUNREACH if len(dst) == 4 else errno.EINVAL)
+    if to.interface and net.interface(to.interface) is None:
+        raise os_error(errno.ENODEV)
     index = to.interface or to.scope or options.device
     multicast = addr.is_multicast(dst)
     if multicast and not index:

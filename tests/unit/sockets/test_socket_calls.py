@@ -191,10 +191,11 @@ def test_timeouts_of_the_kernel(world: World) -> None:
 
 
 def test_a_port_in_time_wait_is_in_use(world: World) -> None:
-    """A server that is started again finds its port taken, unless it says SO_REUSEADDR."""
+    """A server that is started again finds its port taken, unless both say SO_REUSEADDR."""
 
     def program() -> None:
         listener = Socket()
+        listener.setsockopt(std.SOL_SOCKET, std.SO_REUSEADDR, 1)
         listener.bind(("", 7))
         listener.listen()
         client = Socket()
@@ -315,7 +316,7 @@ def test_ancillary_data(world: World) -> None:
             assert len(messages) == 1
             assert flags & std.MSG_CTRUNC
             with pytest.raises(OSError):
-                sock.sendmsg([b"x"], [(1, 2, b"3")], 0, ("127.0.0.1", 5000))
+                sock.sendmsg([b"x"], [(1, 99, b"3")], 0, ("127.0.0.1", 5000))
 
     here(world, program)
 

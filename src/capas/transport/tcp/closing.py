@@ -63,6 +63,8 @@ def close(c: "TcpConnection", now: int) -> None:
     if c.rx.buffered or c.options.linger == 0:
         # Unread data is lost: the peer must hear of it (RFC 2525 §2.17, RFC 1122 §4.2.2.13).
         c.counters.add("tcp.abort_on_close")
+        if c.dirty:
+            c.output(now)  # what was written before leaves before
         abort(c, now)
         return
     c.life.reader_gone = True

@@ -329,14 +329,16 @@ class TcpLayer(TransportHandler):
     def bind(self, wanted: Binding) -> Binding:
         """Hold a port; OSError EADDRINUSE.
 
-        As in Linux (inet_csk_bind_conflict), connections from that port are in the way of a socket
-        without SO_REUSEADDR, those in TIME-WAIT too: the famous error of a server started again.
+        As in Linux (inet_csk_bind_conflict), connections from that port are in the way, those in
+        TIME-WAIT too, unless both have SO_REUSEADDR: the famous error of a server started again.
         """
-        if wanted.port and not wanted.reuse_address:
+        if wanted.port:
             for c in self.table.values():
                 path = c.path
-                if path.local_port == wanted.port and overlap(
-                    wanted.address, wanted.v6only, path.local, True
+                if (
+                    path.local_port == wanted.port
+                    and not (wanted.reuse_address and c.options.reuse_address)
+                    and overlap(wanted.address, wanted.v6only, path.local, True)
                 ):
                     raise os_error(errno.EADDRINUSE)
         return self.bindings.bind(wanted)

@@ -25,6 +25,7 @@ _OPTIONS: Final = (
     "notsent_lowat",
     "oobinline",
     "quickack",
+    "reuse_address",
     "syncnt",
     "user_timeout",
 )
@@ -48,6 +49,7 @@ class UserOptions:
     ``linger2``             TCP_LINGER2: FIN-WAIT-2 of a closed socket
     ``oobinline``           SO_OOBINLINE (RFC 6093 recommends it)
     ``connect_timeout``     TCP_KEEPINIT: ns for the handshake, 0: by ``syncnt`` alone
+    ``reuse_address``       SO_REUSEADDR: others that have it, too, may be bound beside it
     ``no_options``          TCP_NOOPT: send and accept no options
     """
 
@@ -72,6 +74,7 @@ class UserOptions:
         self.defer_accept: int = 0
         self.notsent_lowat: int = config.tcp_notsent_lowat
         self.oobinline: bool = False
+        self.reuse_address: bool = False
 
     def copy(self) -> "UserOptions":
         """Another with the same settings, to be changed before it takes the place of this one."""

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Calls of blocking sockets that end when all is done: connect, send of a stream, MSG_WAITALL.
+
+With a timeout of Python's a socket does not block in the kernel's sense (O_NONBLOCK): then
+`connect` leaves the outcome to the next call, and `send` takes what fits.
+"""
+
+import errno
+from functools import partial
+from typing import Any
+
+from capas.base.clock import NEVER
+from capas.sockets.description import Address, Received
+from capas.sockets.failure import fail
+from capas.sockets.flags import MSG_DONTWAIT, MSG_FASTOPEN
+from capas.sockets.handle import Handle
+from capas.transport.endpoint import ERROR, HANGUP, READ, WRITE
+
+
+class BlockingHandle(Handle):
+    """What `Socket` does in more than one step."""
+
+    __slots__ = ()
+
+    def _waits_for_all(self, flags: int) -> bool:
+        """Whether a call does all its work before it returns (Linux)."""
+        return self._timeout is None and not self._never_waits() and not flags & MSG_DONTWAIT
+
+    def _await_connection(self) -> None:
+        """Until the handshake is over; OSError if it failed, or took too long."""
+        description = self._description
+        limit = self._limit(WRITE)
+        deadline = self._driver.now() + limit if limit else self._deadline()
+        if not self._driver.wait(description.endpoint, WRITE | ERROR | HANGUP, deadline):
+            raise fail(errno.EINPROGRESS) if limit else TimeoutError("timed out")
+        with self._driver.lock:
+            if self._timeout is None:
+                description.connected()
+                return
+            error = description.take_error()  # CPython asks no more: the next `connect` tells
+        if error:
+            raise fail(error)
+
+    def _send_rest(self, rest: memoryview, flags: int) -> int:
+        """A blocking stream takes all, or what it could until something failed (Linux)."""
+        description = self.description
+        limit = self._limit(WRITE)
+        deadline = self._driver.now() + limit if limit else NEVER
+        sent = 0
+        while sent < len(rest):
+            send = partial(description.send, rest[sent:], flags, None, [])
+            try:
+                sent += self._retry(send, WRITE, flags, deadline)
+            except OSError as error:
+                if error.errno not in (None, errno.EAGAIN):
+                    description.put_back(error.errno)
+                break
+        return sent
+
+    def _send_opening(self, view: Any, flags: int, to: Address | None) -> int:
+        """MSG_FASTOPEN where one may wait: the handshake is over when it returns (Linux)."""
+        sent = 0
+        try:
+            with self._driver.lock:
+                sent = self.description.send(view, flags, to, []) or 0
+        except OSError as error:
+            if error.errno != errno.EINPROGRESS:  # without a cookie the data follows
+                raise
+        self._await_connection()
+        rest = memoryview(view)[sent:]
+        return sent + self._send_rest(rest, flags & ~MSG_FASTOPEN)
+
+    # -- MSG_WAITALL ------------------------------------------------------------------------------
+
+    def _receive_all(self, limit: int, flags: int) -> Received:
+        deadline = -1 if self._timeout == 0 else self._deadline()
+        parts: list[bytes] = []
+        while limit:
+            receive = partial(self.description.receive, limit, flags)
+            try:
+                part = self._retry(receive, READ, flags, deadline).data
+            except OSError as error:
+                if not parts:
+                    raise
+                if error.errno not in (None, errno.EAGAIN):
+                    self.description.put_back(error.errno)
+                break
+            if not part:
+                break
+            parts.append(part)
+            limit -= len(part)
+        return Received(b"".join(parts))
+
+    def _peek_all(self, limit: int, flags: int) -> Received:
+        """As `_receive_all`, and all stays: what is there already must not wake us again."""
+        description = self.description
+
+        def look() -> Received | None:
+            received = description.receive(limit, flags)
+            if received is None or len(received.data) >= limit or description.peer_ended():
+                return received
+            description.endpoint.clear(READ)
+            return None
+
+        try:
+            return self._retry(look, READ, flags)
+        except (BlockingIOError, TimeoutError):
+            received = description.receive(limit, flags)
+            if received is None:
+                raise
+            return received
+        finally:
+            if description.unread():
+                description.endpoint.set_ready(READ)
