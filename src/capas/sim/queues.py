@@ -242,9 +242,7 @@ class Red(Queue):
         self.average += self.weight * (len(self._frames) - self.average)
         probability = self._probability()
         if len(self._frames) >= self.packets:
-            self._since = 0
-            self._drop()
-            return False
+            return self._refuse(now)
         if probability > 0:
             self._since += 1
             spread = probability / max(probability, 1 - self._since * probability)
@@ -252,14 +250,20 @@ class Red(Queue):
                 self._since = 0
                 marked = mark_ce(frame) if self.ecn and probability < 1 else None
                 if marked is None:
-                    self._drop()
-                    return False
+                    return self._refuse(now)
                 self._mark()
                 frame = marked
         else:
             self._since = -1
         self._frames.append(frame)
         return True
+
+    def _refuse(self, now: int) -> bool:
+        self._since = 0
+        self._drop()
+        if not self._frames:  # it stays empty, and its average goes on falling (§11)
+            self._idle_from = now
+        return False
 
     def dequeue(self, now: int) -> Frame | None:
         """The next packet that is to be sent."""

@@ -165,6 +165,22 @@ def test_red_drops_more_the_longer_the_queue():
     assert abs(rates[2] - (1 - 1 / 1.3)) < 0.03  # what does not fit the line
 
 
+def test_red_opens_again_after_a_drop_from_an_empty_queue():
+    """Floyd and Jacobson 1993 §11: the average decays by (1 - weight) a packet time of idleness."""
+    queue = Red(weight=0.01)
+    queue.average = 1e9  # far above twice the maximum: every packet is dropped
+    arrivals = [i * SECOND for i in range(10)]
+    taken = [queue.enqueue(plain(i), now) for i, now in enumerate(arrivals)]
+    decayed = 1e9
+    expected = []
+    for _ in arrivals:
+        decayed *= 0.99
+        expected.append(decayed < 5)  # below the minimum nothing is dropped
+        decayed *= 0.99**1000
+    assert taken[: expected.index(True) + 1] == expected[: expected.index(True) + 1]
+
+
+
 @pytest.mark.rfc("3168", "5")
 @pytest.mark.parametrize("family", [4, 6])
 def test_a_mark_keeps_the_header_checksum_right(family):
