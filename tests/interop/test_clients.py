@@ -333,6 +333,19 @@ def test_nc_over_udp(kernel: Lab, family: int) -> None:
     server.wait(60)
 
 
+def test_nc_sends_much_input_over_udp(kernel: Lab) -> None:
+    """In pieces that a datagram can hold, as OpenBSD's."""
+    server = kernel.start("nc", "-u", "-l", "5004", stdout=subprocess.PIPE)
+    listening(kernel, 5004, "-u")
+    done = capas(
+        kernel, "nc", "-u", "-w", "1", "--json", KERNEL4, "5004", input="x" * 200_000
+    )  # fmt: skip
+    server.terminate()
+    server.wait(60)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stderr)["sent"] == 200_000
+
+
 @pytest.mark.parametrize("family", [4, 6])
 def test_nc_listens_over_udp(kernel: Lab, family: int) -> None:
     process = kernel.start(

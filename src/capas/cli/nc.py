@@ -26,6 +26,7 @@ from capas.errors import CapasError, ConfigurationError
 from capas.wire.address import parse, text
 
 _PIECE = 1 << 16
+_DATAGRAM = 1 << 14  # of one read; as OpenBSD nc
 _UDP_IDLE = 1.0  # s to wait for answers after the end of input
 _HIGH = 1 << 20  # bytes read from standard input and not yet written
 
@@ -120,13 +121,16 @@ def _target(words: tuple[str, ...], listen: bool, udp: bool) -> tuple[str | None
 class StandardInput:
     """Pieces of standard input, read by a thread of its own: files and terminals alike.
 
+    A piece has ``size`` bytes or fewer.
+
     The thread is a daemon: one that hangs in a terminal's read does not keep the program.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, size: int = _PIECE) -> None:
+        self._size = size
         self._loop = asyncio.get_running_loop()
         self._queue: asyncio.Queue[bytes] = asyncio.Queue()
-        self._room = threading.Semaphore(_HIGH // _PIECE)
+        self._room = threading.Semaphore(_HIGH // size)
         threading.Thread(target=self._read, name="capas-stdin", daemon=True).start()
 
     def _read(self) -> None:
@@ -137,7 +141,7 @@ class StandardInput:
         while True:
             self._room.acquire()
             try:
-                piece = os.read(descriptor, _PIECE) if descriptor >= 0 else b""
+                piece = os.read(descriptor, self._size) if descriptor >= 0 else b""
             except OSError:
                 piece = b""
             try:
@@ -329,7 +333,7 @@ async def _udp_exchange(
     """Send each piece of input; end after an error, or when idle after the input's end."""
 
     async def pump() -> None:
-        source = StandardInput()
+        source = StandardInput(_DATAGRAM)
         while piece := await source.read():
             transport.sendto(piece, peer)
             protocol.totals.sent += len(piece)
