@@ -36,6 +36,13 @@ def test_the_first_sample() -> None:
     assert c.rtt.rto == 1200 * MS
 
 
+def test_the_deviation_that_is_told_has_no_floor() -> None:
+    """Linux's tcpi_rttvar is mdev_us >> 2, while its RTO keeps 200 ms above SRTT."""
+    _, c, _ = measured()
+    assert c.rtt.rto >= 200 * MS
+    assert c.info().rttvar == c.rtt.mdev < 5 * MS
+
+
 @pytest.mark.rfc("6298", "5", "5.4")
 @pytest.mark.rfc("6298", "5", "5.5")
 @pytest.mark.rfc("9293", "3.8.1", "MUST-19")

@@ -38,7 +38,7 @@ class TcpInfo:
     snd_mss: int
     rcv_mss: int
     rtt: int  # srtt, ns
-    rttvar: int
+    rttvar: int  # mean deviation, ns, without the floor of the RTO
     min_rtt: int
     snd_cwnd: int  # bytes
     snd_ssthresh: int
@@ -99,7 +99,7 @@ def snapshot(c: "TcpConnection", now: int) -> TcpInfo:
         snd_mss=tx.mss,
         rcv_mss=rx.rcv_mss,
         rtt=rtt.srtt,
-        rttvar=rtt.rttvar,
+        rttvar=rtt.mdev,
         min_rtt=max(rtt.min_rtt, 0),
         snd_cwnd=cc.cwnd,
         snd_ssthresh=cc.ssthresh,
