@@ -26,6 +26,7 @@ from capas.transport.tcp import states, urgent
 from capas.transport.tcp.connection import TcpConnection
 from capas.transport.tcp.layer import TcpLayer
 from capas.transport.tcp.listener import TcpListener
+from capas.transport.way import is_own
 from capas.wire import address as addr
 
 #: connection states in which there is no peer to name
@@ -85,7 +86,9 @@ class StreamDescription(Description):
         if self.binding is not None or self.connection is not None:
             raise fail(errno.EINVAL)
         packed, port, scope = address
-        if not addr.is_unspecified(packed) and not self.host.net.is_local(packed):
+        if len(packed) == 16 and addr.is_multicast(packed):
+            raise fail(errno.EINVAL)
+        if not is_own(self.host.net, packed):
             raise fail(errno.EADDRNOTAVAIL)
         self._scope = scope
         self.binding = self._tcp.bind(self._wish(packed, port))

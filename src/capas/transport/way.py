@@ -24,7 +24,7 @@ def find_way(net: Internet, socket: DatagramSocket, to: Destination) -> tuple[Ro
     if multicast and not index:
         index = options.multicast_interface
     local = to.source or socket.local
-    if len(local) != len(dst) or not _sends_from(net, local):
+    if len(local) != len(dst) or not sends_from(net, local):
         local = b""
     route = net.route(dst, index)
     if multicast or dst == addr.BROADCAST4:
@@ -45,14 +45,14 @@ def find_way(net: Internet, socket: DatagramSocket, to: Destination) -> tuple[Ro
     return route, source
 
 
-def _sends_from(net: Internet, local: bytes) -> bool:
+def sends_from(net: Internet, local: bytes) -> bool:
     """Whether an address one can be bound to is one to send from."""
     return not (addr.is_unspecified(local) or addr.is_multicast(local) or net.is_broadcast(local))
 
 
 def is_own(net: Internet, address: bytes) -> bool:
     """Whether a socket may be bound to ``address``: one of ours, a group, a broadcast, or any."""
-    return not _sends_from(net, address) or net.is_local(address)
+    return not sends_from(net, address) or net.is_local(address)
 
 
 def connecting(
@@ -63,7 +63,7 @@ def connecting(
     if addr.is_unspecified(address):
         address = addr.oneself(address, local)
     _, source = find_way(net, socket, Destination(address, port, scope))
-    return local if _sends_from(net, local) else source, address
+    return local if sends_from(net, local) else source, address
 
 
 def _link_of(net: Internet, index: int, local: bytes) -> Interface | None:

@@ -160,3 +160,35 @@ def walk(seed: int) -> Log:
 @pytest.mark.parametrize("seed", range(40))
 def test_each_step_is_as_in_linux(seed: int) -> None:
     go_alike(walk, seed)
+
+
+def bindings(_: int) -> Log:
+    """Addresses a stream may hold, what `getsockname` says of them, and how they connect."""
+    log: Log = []
+    listener = std.create_server(("127.0.0.1", 0))
+    for family, address in (
+        (std.AF_INET, "255.255.255.255"),
+        (std.AF_INET, "224.0.0.251"),
+        (std.AF_INET, "192.0.2.77"),
+        (std.AF_INET6, "ff02::fb"),
+        (std.AF_INET6, "2001:db8::77"),
+    ):
+        with std.socket(family) as sock:
+            for what, call in (
+                ("bind", lambda sock=sock, address=address: sock.bind((address, 0))),
+                ("name", lambda sock=sock: sock.getsockname()[0]),
+                ("connect", lambda sock=sock: sock.connect(listener.getsockname())),
+                ("name", lambda sock=sock: sock.getsockname()[0]),
+            ):
+                if family == std.AF_INET6 and what == "connect":
+                    break
+                try:
+                    log.append((f"{what} {address}", call()))
+                except OSError as error:
+                    log.append((f"{what} {address}", error.errno))
+    listener.close()
+    return log
+
+
+def test_streams_may_be_bound_to_groups_and_broadcasts() -> None:
+    go_alike(bindings, 0)

@@ -31,6 +31,7 @@ from capas.transport.tcp.env import Environment
 from capas.transport.tcp.listener import TcpListener
 from capas.transport.tcp.path import Path
 from capas.transport.tcp.states import CLOSED, TIME_WAIT
+from capas.transport.way import sends_from
 from capas.wire import address as addr
 from capas.wire.tcp import (
     ACK,
@@ -283,7 +284,7 @@ class TcpLayer(TransportHandler):
         if route is None or addr.is_multicast(remote) or self.net.is_broadcast(remote):
             raise os_error(errno.ENETUNREACH)  # RFC 9293 §3.9.1.1 MUST-46
         local = binding.address
-        if not local or addr.is_unspecified(local) or len(local) != len(remote):
+        if len(local) != len(remote) or not sends_from(self.net, local):
             chosen = self.net.source(remote, route)
             if chosen is None:
                 raise os_error(errno.EADDRNOTAVAIL)
