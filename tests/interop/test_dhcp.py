@@ -3,7 +3,9 @@
 
 import json
 import os
+import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -91,6 +93,18 @@ def test_nobody_answers(tap: Lab) -> None:
         "ping", "--tun", "capas1", "--address", "dhcp", "10.99.0.1", check=False, timeout=100
     )
     assert done.returncode == 2 and "needs a TAP" in done.stderr
+
+
+def test_what_it_waits_for(tap: Lab) -> None:
+    """Thirty seconds of silence looked like a hang."""
+    process = tap.start(
+        sys.executable, "-m", "capas.cli.main", "ping", "--tap", "capas0", "--address", "dhcp",
+        KERNEL4, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stderr is not None
+    assert process.stderr.readline().startswith(b"capas: waiting for a DHCP server on capas0")
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 1  # no answer, as of a ping that is stopped
 
 
 @pytest.mark.skipif(bool(missing("udhcpc")), reason=f"DHCP client: {missing('udhcpc')}")

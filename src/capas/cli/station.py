@@ -39,6 +39,7 @@ from capas.wire.address import text as address_text
 
 T = TypeVar("T")
 _DHCP_PATIENCE = 30.0  # s; an answer, four tries, and the ARP probe of RFC 5227
+_DHCP_QUIET = 2.0  # s; without an answer after them, people are told what is waited for
 _SETTLE_PATIENCE = 60.0  # s; at the end, for the peers' last acknowledgements
 _DAD_PATIENCE = 5.0  # s; RFC 4862 takes RetransTimer (1 s) and up to 1 s of random delay
 
@@ -168,18 +169,7 @@ class Station:
     async def usable(self) -> None:
         """Wait for the DHCP server, and for duplicate address detection (RFC 4862 §5.4)."""
         if DHCP in self.options.address:
-            try:
-                client = await dhcp.configure(
-                    self.interface.name, hostname="", timeout=_DHCP_PATIENCE
-                )
-            except TimeoutError:
-                raise DeviceError(
-                    f"no DHCP server gave an address on {self.interface.name} in"
-                    f" {_DHCP_PATIENCE:.0f} s; say one: --address A/P"
-                ) from None
-            assert client.lease is not None
-            given = f"{address_text(client.lease.address)}/{client.lease.length}"
-            self.addresses = [given, *self.static]
+            await self._lease()
         wanted = {parse_interface(text)[0]: text for text in self.static}
         deadline = self.loop.time() + _DAD_PATIENCE
         while self.loop.time() < deadline:
@@ -194,6 +184,27 @@ class Station:
                     f"{text} is in use by another host on {self.interface.name}"
                     " (duplicate address detection); choose another --address"
                 )
+
+    async def _lease(self) -> None:
+        """Get an address by DHCP; say so if that takes long."""
+        name = self.interface.name
+        say = self.loop.call_later(
+            _DHCP_QUIET,
+            complain,
+            f"waiting for a DHCP server on {name}, for up to {_DHCP_PATIENCE:.0f} s; Ctrl-C ends it",
+        )
+        try:
+            client = await dhcp.configure(name, hostname="", timeout=_DHCP_PATIENCE)
+        except TimeoutError:
+            raise DeviceError(
+                f"no DHCP server gave an address on {name} in {_DHCP_PATIENCE:.0f} s;"
+                " say one: --address A/P"
+            ) from None
+        finally:
+            say.cancel()
+        assert client.lease is not None
+        given = f"{address_text(client.lease.address)}/{client.lease.length}"
+        self.addresses = [given, *self.static]
 
     def now(self) -> int:
         """The driver's time, ns."""

@@ -7,7 +7,7 @@ corrupt, duplicate, delay, jitter, reorder) and seeds each from its own stream.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, Final
 
 from capas.base.rng import Rng
 from capas.errors import ConfigurationError
@@ -25,6 +25,9 @@ from capas.sim.queues import DEFAULT_PACKETS, Queue, parse_queue
 from capas.sim.rates import LineRate, line_rate
 from capas.sim.stage import Stage
 from capas.sim.units import Chance, Rate, Time, chance, time_ns
+
+
+WHOLE: Final = ("mtu", "overhead", "up", "down", "addresses")  # of a link, not of one direction
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +49,15 @@ class LinkSettings:
     queue: int | str | Queue = DEFAULT_PACKETS
     black_hole: int = 0  # bytes of IP packet above which packets vanish; 0: none
 
-    def with_(self, changes: Mapping[str, Any], what: str) -> "LinkSettings":
-        """These settings with some of them changed."""
+    def with_(
+        self, changes: Mapping[str, Any], what: str, beside: tuple[str, ...] = ()
+    ) -> "LinkSettings":
+        """These settings with some of them changed; ``beside``: others that the caller has read."""
         known = [field.name for field in fields(self)]
         for name in changes:
             if name not in known:
                 raise ConfigurationError(
-                    f"{what}: a link has no setting {name!r}; it has {', '.join(known)}"
+                    f"{what}: a link has no setting {name!r}; it has {', '.join((*known, *beside))}"
                 )
         return replace(self, **changes) if changes else self
 

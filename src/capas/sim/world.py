@@ -207,7 +207,7 @@ class World(faults.Faults):
             raise ConfigurationError(f"{what}: both ends are the same")
         if not isinstance(mtu, int) or not 68 <= mtu <= 65_535:
             raise ConfigurationError(f"{what}: the MTU must be 68 to 65535 bytes, not {mtu!r}")
-        both = LinkSettings().with_(settings, what)
+        both = LinkSettings().with_(settings, what, links.WHOLE)
         ways = both.with_(up or {}, f"{what}: up"), both.with_(down or {}, f"{what}: down")
         given = links.given_addresses(addresses or {}, (first.name, second.name), what)
         wire = Wire(
