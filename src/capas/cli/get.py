@@ -24,6 +24,7 @@ from rich.progress import (
 
 from capas.cli.lookup import reachable
 from capas.cli.options import (
+    UNVERIFIED,
     DeviceOptions,
     device_options,
     json_option,
@@ -220,7 +221,9 @@ class Fetch:
                 f"{self.request.url}: no progress for {self.timeout:g} s ({word})"
             ) from None
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise CapasError(f"{self.request.url}: {reason(error)}") from None
+            said = reason(error)
+            hint = "; --insecure does not check it" if said.startswith(UNVERIFIED) else ""
+            raise CapasError(f"{self.request.url}: {said}{hint}") from None
         except UnicodeError as error:  # what IDNA (RFC 5891) and a header cannot hold
             raise ConfigurationError(f"{self.request.url}: {error}") from None
 

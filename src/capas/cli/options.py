@@ -6,10 +6,11 @@ import json
 import os
 import signal
 import socket
+import ssl
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
@@ -34,6 +35,9 @@ else:
     ParamType = click.ParamType  # generic since click 8.2 or so
 
 DHCP = "dhcp"  # in the place of an address: the network says which
+UNVERIFIED: Final = "certificate verify failed"
+#: OpenSSL's reasons for an answer that is no TLS; which of them depends on its version.
+_NO_TLS: Final = ("WRONG_VERSION_NUMBER", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE")
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = INTERRUPTED
@@ -315,10 +319,21 @@ def os_text(error: OSError) -> str:
     """What the errno means (asyncio puts an address in the place of those words)."""
     if isinstance(error, socket.gaierror):
         return str(error.strerror)  # its numbers are no errno
+    if isinstance(error, ssl.SSLError):
+        return _tls_text(error)  # nor are these
     if isinstance(error, CapasError) or error.errno is None:
         return str(error)
     name = f"{error.filename}: " if error.filename else ""
     return f"{name}{os.strerror(error.errno)}"
+
+
+def _tls_text(error: ssl.SSLError) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"{UNVERIFIED}: {error.verify_message}"
+    name = getattr(error, "reason", None)  # one that Python raises by itself has none
+    if not name:
+        return str(error.strerror or error)
+    return name.lower().replace("_", " ") + (": is it TLS?" if name in _NO_TLS else "")
 
 
 def reason(error: BaseException) -> str:

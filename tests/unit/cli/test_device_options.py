@@ -3,13 +3,15 @@
 
 import json
 import socket
+import ssl
+from pathlib import Path
 
 import pytest
 
 from capas.cli import up
 from capas.cli.main import main
 from capas.cli.nc import _target
-from capas.cli.options import os_text
+from capas.cli.options import os_text, reason
 from capas.cli.ping import Tally
 
 UP = ("up", "--tap", "capas0", "--address", "10.99.0.2/24")
@@ -92,3 +94,44 @@ def test_a_failed_look_up_is_told_in_words() -> None:
     assert os_text(socket.gaierror(socket.EAI_NONAME, "Name or service not known")) == (
         "Name or service not known"
     )
+
+
+PEM = Path(__file__).parents[1] / "aio" / "tls_test.pem"
+
+
+def shake_hands(answer: bytes | None) -> ssl.SSLError:
+    """Why OpenSSL gives up; the server says ``answer``, or None: has a certificate of its own."""
+    there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = ssl.create_default_context().wrap_bio(back, there, server_hostname="localhost")
+    own = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    own.load_cert_chain(PEM)
+    server = own.wrap_bio(there, back, server_side=True)
+    while True:
+        for end in (client, server):
+            try:
+                if end is server and answer is not None:
+                    back.write(answer)
+                else:
+                    end.do_handshake()
+            except ssl.SSLWantReadError:
+                pass
+            except ssl.SSLError as error:
+                return error
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (None, "certificate verify failed: self-signed certificate"),
+        (b"HTTP/1.0 400 Bad Request\r\n\r\n", ": is it TLS?"),
+    ],
+)
+def test_a_failure_of_tls_is_told_in_openssls_words(answer: bytes | None, said: str) -> None:
+    """Its errno is none: 1 is not EPERM."""
+    error = shake_hands(answer)
+    assert error.errno == 1
+    wrapped = RuntimeError("connect failed")
+    wrapped.__cause__ = error
+    assert said in os_text(error)
+    assert reason(wrapped) == os_text(error)
+    assert os_text(ssl.SSLError(1, "handshake failure")) == "handshake failure"
