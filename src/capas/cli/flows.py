@@ -4,6 +4,9 @@
 A sent packet and its arrival are matched by sequence number: an arrival belongs to the latest
 transmission that is old enough for the shortest way ever observed.  Sequence numbers in results are
 relative to the sender's initial one, as people read them.
+
+One watched end is enough: what it hears of a stranger (the kernel behind a TAP) counts as sent when
+it arrives, and nobody knows what became of its own packets, so none of them counts as lost.
 """
 
 from bisect import bisect_right, insort
@@ -42,10 +45,11 @@ class Loss(NamedTuple):
 
 @final
 class Half:
-    """One direction of a connection."""
+    """One direction of a connection; ``heard``: its receiver is one of ours, and tells."""
 
     def __init__(self, sender: str) -> None:
         self.sender = sender
+        self.heard = True
         self.isn = -1
         self.packets = 0
         self.retransmitted = 0
@@ -96,6 +100,8 @@ class Half:
     def lost(self, shortest: int) -> list[tuple[int, int]]:
         """(time sent, relative seq) of each packet with sequence space that never arrived."""
         missing: list[tuple[int, int]] = []
+        if not self.heard:
+            return missing
         for seq, times in self.sent.items():
             left = list(times)
             for when in self.arrived.get(seq, ()):
@@ -119,7 +125,7 @@ def pieces(sight: Sight, segment: Segment, seq: int) -> Iterable[tuple[int, int]
 
 @final
 class Connection:
-    """One TCP connection between two watched hosts."""
+    """One TCP connection with a watched host at one end or both."""
 
     def __init__(self, key: Key, client: str) -> None:
         self.key = key
@@ -182,6 +188,7 @@ class Flows:
     def __init__(self, sights: Iterable[Sight], owners: Mapping[bytes, str]) -> None:
         self.connections: list[Connection] = []
         self._live: dict[Key, Connection] = {}
+        self._owners = owners
         for sight in sights:
             if sight.kind != TCP or sight.segment is None:
                 continue
@@ -189,6 +196,9 @@ class Flows:
                 if sight.host == owners.get(sight.src):
                     self._sending(sight, sight.host)
             elif sight.host == owners.get(sight.dst):
+                if sight.src not in owners:
+                    stranger = text(sight.src)
+                    self._sending(sight._replace(host=stranger, outgoing=True), stranger)
                 self._arriving(sight)
 
     def _find(self, sight: Sight) -> Connection | None:
@@ -205,6 +215,8 @@ class Flows:
         ):
             connection = Connection(key, host)
             connection.started = sight.time
+            connection.up.heard = sight.dst in self._owners
+            connection.down.heard = sight.src in self._owners
             self._live[key] = connection
             self.connections.append(connection)
         if connection is None:
@@ -225,8 +237,8 @@ class Flows:
         half = connection.half(sight)
         half.arriving(sight, sight.segment)
         connection.sights.append(sight)
-        if sight.segment.flags & (SYN | ACK) == SYN | ACK and connection.established == NEVER:
-            connection.established = sight.time
+        if sight.segment.flags & (ACK | RST) == ACK and connection.established == NEVER:
+            connection.established = sight.time  # by SYN-ACK; without a view of it, by its answer
 
 
 def option_texts(segment: Segment) -> list[str]:

@@ -14,6 +14,7 @@ from capas.cli.flows import Connection, Flows, series
 from capas.cli.observe import ARP, ICMP, TCP, UDP, Recorder, dissect
 from capas.cli.render_sequence import arrows, choose, draw
 from capas.sim.world import World
+from capas.wire.address import text
 
 SIZE = 300_000
 
@@ -90,6 +91,29 @@ def test_losses_are_those_of_the_links(seed: int) -> None:
     assert len(found) <= lost  # acknowledgements and ARP count for the link only
     assert len(found) >= lost - 3
     assert sum(reasons(found).values()) == len(found)
+
+
+@pytest.mark.parametrize("stranger", ["client", "server"])
+def test_one_watched_end_is_enough(stranger: str) -> None:
+    """The other end is the kernel behind a TAP: what the watched end saw is an account, too."""
+    _, recorder = transfer(drop=50)
+    owners = {own: host for own, host in recorder.owners().items() if host != stranger}
+    sights = [sight for sight in recorder.sights if sight.host != stranger]
+    (connection,) = Flows(sights, owners).connections
+    whole = the_connection(recorder)
+    address = text(whole.key[0 if stranger == "client" else 2])
+    senders = [address if name == stranger else name for name in ("client", "server")]
+    assert [connection.up.sender, connection.down.sender] == senders
+    assert connection.up.highest == whole.up.highest == SIZE + 2
+    assert 20 * MS <= connection.established - connection.started <= 25 * MS
+    assert connection.losses(recorder.decisions) == []
+    ours = connection.down if stranger == "client" else connection.up
+    assert ours.packets == (whole.down if stranger == "client" else whole.up).packets
+    if stranger == "server":
+        assert ours.retransmitted == 1
+        assert series(connection, ours) == series(whole, whole.up)
+    drawn = arrows(connection)
+    assert {arrow.rightward for arrow in drawn} == {True, False}
 
 
 def test_the_series_measure_from_the_sender() -> None:
