@@ -237,6 +237,7 @@ def pytest_runtest_makereport(
         if report.when == "teardown":
             found.close()
             item.config.stash[_RUNNING] = None
+            del item.stash[_INTERNET]  # pytest keeps its items to the end, and so their worlds
     return report
 
 

@@ -54,6 +54,46 @@ def test_time_is_given_back():
 """
 
 
+KEPT = """
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+async def test_async(pair):
+    assert await pair[0].run(ask()) == b"hello"
+
+def test_threads(pair, internet):
+    pair[1].thread(time.sleep, 3600)  # it still sleeps at the end
+    assert pair[0].run(ask()) == b"hello"
+
+async def test_failing(pair):
+    assert await pair[0].run(ask()) == b"bye"
+
+@settings(max_examples=3, database=None)
+@given(st.integers(0, 9))
+async def test_examples(internet, number):
+    await asyncio.sleep(number)
+
+def test_what_is_left():
+    import gc, sys
+    from capas.sim.world import World
+    from capas.testing.fixture import Internet
+    for name in ("last_exc", "last_value", "last_traceback"):  # of the last failure, for pdb.pm()
+        if hasattr(sys, name):
+            delattr(sys, name)
+    gc.collect()
+    left = [one for one in gc.get_objects() if isinstance(one, (World, Internet))]
+    assert [type(user) for one in left for user in gc.get_referrers(one)] == []
+"""
+
+
+def test_no_test_keeps_its_world(inner):
+    """Two hundred tests of the fixture held two hundred captures and buffers."""
+    pytest.importorskip("hypothesis")
+    done = inner(KEPT, plugins=["_hypothesis_pytestplugin"])
+    assert "1 failed, 4 passed" in done.text, done.text
+    assert "FAILED test_it.py::test_failing" in done.text
+
+
 def test_plain_and_async_tests_without_another_plugin(inner):
     done = inner(PASSING)
     assert done.code == 0, done.text
