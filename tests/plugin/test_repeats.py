@@ -2,11 +2,18 @@
 """Identical seeds, identical captures and verdicts: again and again, with xdist and without."""
 
 import os
+import random
 import re
+import secrets
 import subprocess
 import sys
+import types
+import uuid
+from os import urandom
 
 import pytest
+
+from capas.testing.fixture import Internet
 
 SOURCE = """
 import asyncio, http.client, http.server, os, random, time
@@ -113,3 +120,59 @@ def test_seeds_repeat_with_xdist_and_without(tmp_path):
         assert len(captures) == len(verdicts) == 6, said
         assert len(set(captures)) == 1, test
         assert set(verdicts) == {"FAILED" if test == "test_faults" else "PASSED"}, test
+
+
+CHANCE = {
+    "urandom": lambda: os.urandom(16),
+    "from os import urandom": lambda: urandom(16),
+    "random": lambda: random.random(),
+    "Random()": lambda: random.Random().random(),
+    "seed()": lambda: (random.seed(), random.random())[1],
+    "SystemRandom": lambda: random.SystemRandom().random(),
+    "secrets": lambda: secrets.token_bytes(16),
+    "uuid1": lambda: (uuid.uuid1(), uuid.uuid1()),
+    "uuid4": lambda: uuid.uuid4(),
+}
+if hasattr(os, "getrandom"):
+    CHANCE["getrandom"] = lambda: os.getrandom(16)
+
+
+def drawn(how, seed):
+    """What a program of an internet of this seed draws, and then the test itself."""
+    with Internet(seed) as internet:
+        return internet.host("a").thread(how).result(), how()
+
+
+@pytest.mark.parametrize("how", CHANCE.values(), ids=CHANCE)
+def test_chance_is_of_the_seed(how):
+    before, genuine = random.getstate(), how()
+    random.setstate(before)
+    first = drawn(how, 1)
+    assert first == drawn(how, 1) != drawn(how, 2)
+    assert first[0] != first[1] != genuine
+    assert random.getstate() == before
+    if how is not CHANCE["random"]:  # genuine again
+        assert how() != how()
+    random.setstate(before)
+
+
+def test_a_module_of_the_first_world_draws_from_the_second():
+    late = types.ModuleType("capas_late_module")
+
+    def draw():
+        exec("from os import urandom", vars(late))
+        return late.urandom(16)
+
+    first = drawn(draw, 1)
+    with Internet(1) as internet:
+        again = internet.host("a").thread(late.urandom, 16).result()
+    assert again == first[0]
+    assert late.urandom(16) != late.urandom(16)
+
+
+def test_identifiers_are_of_the_worlds_time():
+    with Internet(1, start=1_700_000_000) as internet:
+        made = internet.host("a").thread(uuid.uuid1).result()
+    since = 0x01B21DD213814000  # 1582 to 1970, in 100 ns (RFC 9562 §5.1)
+    assert (made.time - since) // 10_000_000 == 1_700_000_000
+    assert made.node >> 40 & 1  # of no card

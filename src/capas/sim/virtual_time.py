@@ -16,7 +16,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FunctionType, ModuleType
 from typing import Any, Final, Protocol
@@ -192,7 +192,7 @@ def _replace_methods(methods: dict[str, Any]) -> None:
             ctypes.pythonapi.PyType_Modified(ctypes.py_object(datetime.datetime))
 
 
-_STAND_INS: Final[list[tuple[ModuleType, str, Any, Any]]] = [
+_STAND_INS: Final[list[tuple[ModuleType | type, str, Any, Any]]] = [
     (time, "time", _real_time, _time),
     (time, "time_ns", _real_time_ns, _time_ns),
     (time, "monotonic", _real_monotonic, _monotonic),
@@ -342,10 +342,16 @@ if hasattr(os, "register_at_fork"):  # in another process time is the machine's
     os.register_at_fork(before=_before_fork, after_in_parent=_after_fork)
 
 
-def add_stand_ins(more: list[tuple[ModuleType, str, Any, Any]]) -> None:
-    """Replace also these, (module, name, genuine, stand-in), while a world runs."""
-    assert not _users
-    _STAND_INS.extend(more)
+def add_stand_ins(more: Sequence[tuple[ModuleType | type, str, Any, Any]]) -> None:
+    """Replace also these, (module or class, name, genuine, stand-in), while a world runs."""
+    with _lock:
+        _STAND_INS.extend(more)
+        _known.clear()  # what was looked through may have taken these
+        if _users:
+            _look_through_modules()
+            _replace(True)
+        else:
+            _taken.clear()
 
 
 Reader = Callable[[], float]

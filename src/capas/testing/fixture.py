@@ -34,7 +34,7 @@ from capas.sim.wire import Wire
 from capas.sim.world import World
 from capas.sockets import modules
 from capas.testing import nameserver
-from capas.testing.chance import seeded_urandom
+from capas.testing.chance import seeded
 from capas.testing.faultlog import FaultLog, Place
 from capas.testing.keylog import KeyLog, with_secrets
 from capas.testing.loops import InternetLoop, genuine_refused
@@ -109,7 +109,7 @@ class Internet(FaultLog):
             self._chance = random.getstate()
         stack.callback(random.setstate, self._chance)
         random.seed(f"capas:{self.seed}")
-        stack.enter_context(seeded_urandom(self.world.rng.stream("urandom"), self.world.driver))
+        stack.enter_context(seeded(self.world.rng.stream("urandom"), self.world.driver))
         stack.callback(self._stop)
         return self
 

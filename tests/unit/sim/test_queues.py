@@ -180,7 +180,6 @@ def test_red_opens_again_after_a_drop_from_an_empty_queue():
     assert taken[: expected.index(True) + 1] == expected[: expected.index(True) + 1]
 
 
-
 @pytest.mark.rfc("3168", "5")
 @pytest.mark.parametrize("family", [4, 6])
 def test_a_mark_keeps_the_header_checksum_right(family):
