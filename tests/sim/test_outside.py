@@ -203,6 +203,24 @@ def test_a_loop_waits_for_a_process(world: Any) -> None:
     assert world.time < 100
 
 
+def test_a_loop_waits_for_a_process_without_pipes(world: Any) -> None:
+    """Before Python 3.12 nothing but a genuine thread of asyncio's waits for its end."""
+
+    async def main() -> list[int]:
+        ended = []
+        for status in (3, 4):
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-c", f"raise SystemExit({status})"
+            )
+            ended.append(await asyncio.wait_for(process.wait(), 5))
+        process = await asyncio.create_subprocess_exec(sys.executable, "-c", "")
+        return [*ended, await process.wait()]
+
+    assert capas.run(main, world=world, host=world.hosts["a"]) == [3, 4, 0]
+    assert world.thread("a", lambda: asyncio.run(main())).result() == [3, 4, 0]
+    assert world.time < 10
+
+
 def test_a_read_of_a_pipe(world: Any) -> None:
     def program() -> None:
         reading, writing = os.pipe()

@@ -98,6 +98,7 @@ class LoopSelector(selectors.BaseSelector):
         self.real: selectors.BaseSelector = driver.real_selector
         self._genuine: list[int] = []  # our descriptors in `real`
         self._processes: set[int] = set()  # those of them that may be a process's: no sockets
+        self._helper: object | None = None  # the thread that ``_outside`` was made for, if any
         self._outside: AbstractContextManager[object] = nullcontext()
         self._told: bool = False  # that a genuine descriptor is ready
         self._turns: int = 0
@@ -198,7 +199,7 @@ class LoopSelector(selectors.BaseSelector):
         else:
             deadline = min(driver.now() + math.ceil(timeout * SECOND), NEVER)
         self._woken = self._told = False
-        if self._processes:
+        if self._processes or self._has_helper():
             with self._outside:
                 driver.turn(deadline)
         else:
@@ -215,12 +216,20 @@ class LoopSelector(selectors.BaseSelector):
                     hot.pop(fd, None)
         return found
 
+    def _has_helper(self) -> bool:
+        """Whether a genuine thread waits for a process: asyncio's before Python 3.12."""
+        helper = self.driver.helper()
+        if helper is not None and helper is not self._helper:
+            self._outside = self.driver.outside(self._look_outside, only=True)
+        self._helper = helper
+        return helper is not None
+
     def _look_outside(self, seconds: float) -> bool:
         """Wait for genuine descriptors before virtual time goes on; True if one is ready."""
         driver = self.driver
-        driver.asleep = True  # who wakes us writes to the self-pipe
+        driver.asleep = True  # who wakes us from now on writes to the self-pipe
         try:
-            ready = self.real.select(None if seconds == math.inf else seconds)
+            ready = self._woken or self.real.select(None if seconds == math.inf else seconds)
         finally:
             driver.asleep = False
         if self._told or not ready:

@@ -151,7 +151,7 @@ class SimDriver(Driver):
 
     def outside(self, look: Callable[[float], bool], *, only: bool) -> Outside:
         """Look at genuine descriptors, too, while a program waits."""
-        return Outside(self.engine.outside, look, only=only)
+        return Outside(self.engine.outside, look, self.helper, only=only)
 
     def wait_until(self, ready: Callable[[], bool], deadline: int, what: str) -> None:
         """Let the world run until ``ready()``, asked when somebody wakes us, or ``deadline``."""
@@ -320,7 +320,7 @@ class SimDriver(Driver):
         selector = self.real_selector
         if selector is None:
             return False
-        if timeout is None and len(selector.get_map()) < 2 and not threads.awaits_machine():
+        if timeout is None and len(selector.get_map()) < 2 and self.helper() is None:
             return False
         self.asleep = timeout is None  # from here on who wakes us writes to the self-pipe
         try:

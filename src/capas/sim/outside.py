@@ -2,9 +2,9 @@
 """Genuine descriptors that a blocking program of a virtual world waits for.
 
 A program of the world may write to the other end (a self-pipe), or a process of the machine may.
-So they are looked at before time goes on.  While the machine has processes of ours, a program that
-waits for nothing else holds virtual time back: quick processes take none of it, others no more than
-they take of real time.
+So they are looked at before time goes on.  While the machine has processes of ours, or a genuine
+thread waits for one, a program that waits for nothing else holds virtual time back: quick processes
+take none of it, others no more than they take of real time.
 """
 
 import math
@@ -21,14 +21,21 @@ class Outside:
     """One such wait; a context manager while it lasts.
 
     ``look(seconds)``  waits so long for a descriptor to be ready, and wakes the program
+    ``helper()``       the thread that waits for a process, which may be reaped and not yet told of
     ``only``           it waits for nothing else
     """
 
     def __init__(
-        self, waits: "list[Outside]", look: Callable[[float], bool], *, only: bool
+        self,
+        waits: "list[Outside]",
+        look: Callable[[float], bool],
+        helper: Callable[[], object | None],
+        *,
+        only: bool,
     ) -> None:
         self._waits: list[Outside] = waits
         self._look: Callable[[float], bool] = look
+        self._helper: Callable[[], object | None] = helper
         self._only: bool = only
         self._hold: float = _HOLD
 
@@ -43,7 +50,7 @@ class Outside:
         """Whether the program was woken; ``gap`` is how many seconds time would go on otherwise."""
         if self._look(0):
             return True
-        if not _have_processes():
+        if self._helper() is None and not _have_processes():
             return False
         if self._only and self._hold:
             hold, self._hold = self._hold, 0.0

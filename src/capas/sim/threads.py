@@ -258,11 +258,6 @@ def _stays_genuine(thread: threading.Thread | None) -> bool:
     return thread is not None and thread.name.startswith(_GENUINE)
 
 
-def awaits_machine() -> bool:
-    """Whether a genuine thread waits for a process of the machine, and will tell a loop of it."""
-    return any(_stays_genuine(thread) for thread in threading.enumerate())
-
-
 def _thread_of(function: Callable[..., object]) -> threading.Thread | None:
     owner = getattr(function, "__self__", None)
     return owner if isinstance(owner, threading.Thread) else None
@@ -282,6 +277,7 @@ def _start(function: Callable[..., object], args: Any = (), kwargs: Any = None, 
                 started = thread._started = threading.Event()  # type: ignore[attr-defined]
                 ident = _start_new_thread(function, args)
                 started.wait()  # here: afterwards its locks would be the world's
+                world.helpers.append(thread)
                 return ident
         return _start_new_thread(function, args, *(() if kwargs is None else (kwargs,)))
     if thread is not None:
@@ -310,6 +306,7 @@ def _start_joinable(
                 handle = thread._handle = _thread._ThreadHandle()  # type: ignore[attr-defined]
                 genuine(function, handle=handle, daemon=daemon)
                 started.wait()  # here: afterwards its locks would be the world's
+                world.helpers.append(thread)
                 return handle
         return genuine(function, handle=handle, daemon=daemon)
     if not isinstance(handle, Handle):

@@ -15,6 +15,7 @@ import selectors
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from threading import Thread
 from typing import TYPE_CHECKING, Any, ClassVar, Final, final
 
 from capas.base.native import mypyc_attr
@@ -101,6 +102,8 @@ class Driver(ABC):
         self.lock: AbstractContextManager[Any] = contextlib.nullcontext()
         #: The virtual descriptors open on this driver's hosts.
         self.descriptors: Descriptors = Descriptors()
+        #: Genuine threads that wait for processes of the machine, and will tell an event loop.
+        self.helpers: list[Thread] = []
 
     def adopt(self, host: Host) -> None:
         """``host`` lives by this driver's time: sockets made on it wait here."""
@@ -185,6 +188,12 @@ class Driver(ABC):
 
         Virtual time goes no faster than real time until then.  0: it is awaited no more.
         """
+
+    def helper(self) -> Thread | None:
+        """The youngest of the living ``helpers``: virtual time is held as for descriptors."""
+        while self.helpers and not self.helpers[-1].is_alive():
+            self.helpers.pop()
+        return self.helpers[-1] if self.helpers else None
 
     def new_event_loop(self) -> "asyncio.AbstractEventLoop | None":
         """What ``asyncio.new_event_loop`` is for programs of its hosts; None: the genuine one."""
