@@ -33,6 +33,7 @@ from capas.errors import DeadlockError, DeviceError
 from capas.sockets.current import context_of, current_host
 from capas.sockets.driver import Driver, driver_of
 from capas.sockets.failure import ProcessKilled
+from capas.sockets.files import Positioned, positioned
 from capas.sockets.modules import make_socket
 from capas.sockets.socket import Socket
 from capas.sockets.stream import StreamDescription
@@ -243,9 +244,16 @@ class CapasEventLoop(asyncio.SelectorEventLoop):
         return context_of(description.host).run(add, fd, callback, *args)
 
     async def _sock_sendfile_native(self, sock: Any, file: Any, offset: int, count: Any) -> Any:
-        if isinstance(sock, Socket):
-            raise asyncio.SendfileNotAvailableError("a virtual descriptor has no os.sendfile()")
-        return await super()._sock_sendfile_native(sock, file, offset, count)  # type: ignore[misc]
+        if not isinstance(sock, Socket):
+            return await super()._sock_sendfile_native(sock, file, offset, count)  # type: ignore[misc]
+        source = _source(file, offset)
+        return await self._sock_sendfile_fallback(sock, source, offset, count) if source else 0  # type: ignore[attr-defined]
+
+    async def _sendfile_native(self, transp: Any, file: Any, offset: int, count: Any) -> Any:
+        if not isinstance(transp, StreamTransport):
+            return await super()._sendfile_native(transp, file, offset, count)  # type: ignore[misc]
+        source = _source(file, offset)
+        return await self._sendfile_fallback(transp, source, offset, count) if source else 0  # type: ignore[attr-defined]
 
     # -- signals ----------------------------------------------------------------------------------
 
@@ -298,6 +306,13 @@ class CapasEventLoop(asyncio.SelectorEventLoop):
         self._loop_selector.wake()
         if not self.driver.virtual or self.driver.asleep:
             super()._write_to_self()  # type: ignore[misc]
+
+
+def _source(file: Any, offset: int) -> Positioned | None:
+    try:
+        return positioned(file, offset)
+    except std._GiveupOnSendfile as error:  # type: ignore[attr-defined]
+        raise asyncio.SendfileNotAvailableError("not a regular file") from error
 
 
 def _other_process(executor: Executor | None) -> bool:

@@ -40,7 +40,7 @@ class StreamTransport(ConnectionHolder):
     """One connection; the watcher of its endpoint.  Arguments as for `ConnectionHolder`."""
 
     _start_tls_compatible = True
-    _sendfile_compatible = constants._SendfileMode.FALLBACK
+    _sendfile_compatible = constants._SendfileMode.TRY_NATIVE
 
     def __init__(
         self,

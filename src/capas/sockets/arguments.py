@@ -1,11 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Arguments of socket calls, checked as CPython's C code checks them."""
 
-import io
 import math
 import operator
-import os
-import socket
 from collections.abc import Iterable
 from typing import Any
 
@@ -54,14 +51,6 @@ def option(value: Any) -> int | bytes:
         return c_int(value)
     except (TypeError, OverflowError):
         return bytes(readable(value))
-
-
-def is_regular(file: Any) -> bool:
-    """Whether a file has bytes to send; `sendfile` gives up on one without a descriptor."""
-    try:
-        return os.fstat(file.fileno()).st_size > 0
-    except (AttributeError, io.UnsupportedOperation, OSError) as error:
-        raise socket._GiveupOnSendfile(error) from error  # type: ignore[attr-defined]
 
 
 def readable(data: Any) -> bytes | memoryview:

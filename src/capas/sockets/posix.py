@@ -44,8 +44,11 @@ def _number(fd: Any) -> int:
 
 def _borrowed(fd: int, call: Callable[[Socket], Any]) -> Any:
     """What ``call`` gives for a socket object of ``fd``, which stays open."""
-    _of(fd)
+    description = _of(fd).open[fd]
+    nonblocking = description.nonblocking
     sock = Socket(fileno=fd)
+    sock.settimeout(None)  # Python's default timeout is none of a system call's
+    description.nonblocking = nonblocking
     try:
         return call(sock)
     finally:
@@ -121,23 +124,38 @@ def fork(real: Callable[[], int]) -> Callable[[], int]:
     return fork
 
 
+def _send_file(sock: Socket, in_fd: int, offset: int | None, count: int) -> int:
+    """All of ``count`` bytes of a file if the socket blocks, else what there is room for."""
+    try:
+        begin = os.lseek(in_fd, 0, os.SEEK_CUR) if offset is None else offset
+    except OSError as error:
+        raise fail(errno.EINVAL if error.errno == errno.ESPIPE else errno.EBADF) from None
+    sent = 0
+    try:
+        while sent < count:
+            data = os.pread(in_fd, min(count - sent, _SENDFILE), begin + sent)
+            if not data:
+                break
+            sent += sock.send(data)
+    except OSError:
+        if not sent:
+            raise
+    if offset is None:
+        os.lseek(in_fd, begin + sent, os.SEEK_SET)
+    return sent
+
+
 def sendfile(real: Callable[..., int]) -> Callable[..., int]:
     """``os.sendfile``."""
 
     def sendfile(
         out_fd: int, in_fd: int, offset: int | None, count: int, *args: Any, **kwargs: Any
     ) -> int:
-        """Into a virtual descriptor by reading and sending, as if it did not block."""
+        """Into a virtual descriptor by reading and sending; the number of bytes it took."""
         if out_fd < VIRTUAL_FD:
             return real(out_fd, in_fd, offset, count, *args, **kwargs)
-        size = min(count, _SENDFILE)
-        data = os.read(in_fd, size) if offset is None else os.pread(in_fd, size, offset)
-        taken = _of(out_fd).open[out_fd].send(data, 0, None, [])
-        if taken is None:
-            raise fail(errno.EAGAIN)
-        if offset is None:
-            os.lseek(in_fd, taken - len(data), os.SEEK_CUR)
-        return taken
+        sent: int = _borrowed(out_fd, lambda sock: _send_file(sock, in_fd, offset, count))
+        return sent
 
     return sendfile
 

@@ -21,7 +21,6 @@ from capas.sockets.arguments import (
     c_size,
     control,
     gathered,
-    is_regular,
     option,
     readable,
     writable,
@@ -30,6 +29,7 @@ from capas.sockets.blocking import BlockingHandle
 from capas.sockets.current import current_host, require_host
 from capas.sockets.description import Address, Ancillary, Received
 from capas.sockets.failure import fail
+from capas.sockets.files import positioned
 from capas.sockets.flags import (
     MSG_CTRUNC,
     MSG_DONTWAIT,
@@ -201,10 +201,11 @@ class Socket(BlockingHandle):
         return self._send(data, flags, to, ancillary)
 
     def _sendfile_use_sendfile(self, file: Any, offset: int = 0, count: int | None = None) -> int:
-        """What `sendfile` of the base class calls: a virtual descriptor has no os.sendfile."""
-        if not is_regular(file):
+        """What `sendfile` of the base class calls: the kernel knows no virtual descriptor."""
+        source = positioned(file, offset)
+        if source is None:
             return 0
-        return self._sendfile_use_send(file, offset, count)  # type: ignore[attr-defined,no-any-return]
+        return self._sendfile_use_send(source, offset, count)  # type: ignore[attr-defined,no-any-return]
 
     # -- receiving --------------------------------------------------------------------------------
 

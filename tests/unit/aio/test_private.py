@@ -31,6 +31,9 @@ def test_methods_that_are_extended(name: str) -> None:
         ("_make_socket_transport", ["self", "sock", "protocol", "waiter", "extra", "server"]),
         ("_start_serving", ["self", "protocol_factory", "sock", "sslcontext", "server", "backlog"]),
         ("_ensure_fd_no_transport", ["self", "fd"]),
+        ("_sendfile_native", ["self", "transp", "file", "offset", "count"]),
+        ("_sendfile_fallback", ["self", "transp", "file", "offset", "count"]),
+        ("_sock_sendfile_fallback", ["self", "sock", "file", "offset", "count"]),
     ],
 )
 def test_where_transports_and_servers_begin(name: str, arguments: list[str]) -> None:
@@ -41,7 +44,7 @@ def test_where_transports_and_servers_begin(name: str, arguments: list[str]) -> 
 def test_what_a_transport_takes_from_asyncio() -> None:
     for name in ("_maybe_pause_protocol", "_maybe_resume_protocol"):
         assert callable(getattr(transports._FlowControlMixin, name))  # type: ignore[attr-defined]
-    assert constants._SendfileMode.FALLBACK
+    assert constants._SendfileMode.TRY_NATIVE
     assert constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES
     assert callable(base_events._set_nodelay)  # type: ignore[attr-defined]
     attach = inspect.signature(base_events.Server._attach).parameters  # type: ignore[attr-defined]

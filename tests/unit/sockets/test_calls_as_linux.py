@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Single calls whose answers are Linux's and CPython's: files, descriptors, epoll, names."""
+
+import asyncio
+import os
+import socket
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from beside_linux import MOMENT, Log, go_alike
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="compared with Linux")
+
+
+def told(call: Callable[..., Any], *args: Any) -> object:
+    """What a call gives, or the kind and number of its error."""
+    try:
+        return call(*args)
+    except (OSError, ValueError, TypeError) as error:
+        return type(error).__name__, getattr(error, "errno", None)
+
+
+def nap() -> None:
+    time.sleep(MOMENT)
+
+
+def pair() -> tuple[socket.socket, socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        one = socket.create_connection(listener.getsockname())
+        return one, listener.accept()[0]
+
+
+def sendfile_of_sockets(log: Log) -> None:
+    one, other = pair()
+    with one, other, tempfile.TemporaryFile() as file:
+        file.write(b"0123456789")
+        file.flush()
+        for args in ((), (0, 4), (8,), (3, 100), (10,), (99, 1)):
+            file.seek(10)
+            log.append((f"sendfile{args}", (told(one.sendfile, file, *args), file.tell())))
+        log.append(("received", other.recv(23, socket.MSG_WAITALL)))
+        one.setblocking(False)
+        log.append(("non-blocking", told(one.sendfile, file)))
+    log.append(("closed", told(one.sendfile, file)))
+
+
+def sendfile_of_the_system(log: Log) -> None:
+    one, other = pair()
+    with one, other, tempfile.TemporaryFile() as file:
+        file.write(bytes(3_000_000))
+        file.flush()
+        got: list[int] = []
+        reader = threading.Thread(target=lambda: got.append(len(_all_of(other))))
+        reader.start()
+        fd = file.fileno()
+        for offset, count in ((0, 2_000_000), (2_999_990, 100), (3_000_000, 5), (7, 0)):
+            log.append((f"at {offset}", told(os.sendfile, one.fileno(), fd, offset, count)))
+        file.seek(1_000_000)
+        for count in (5, 1_500_000, 1_500_000):
+            sent = told(os.sendfile, one.fileno(), fd, None, count)
+            log.append((f"from the position {count}", (sent, file.tell())))
+        one.shutdown(socket.SHUT_WR)
+        reader.join()
+        log.append(("received", got))
+        log.append(("after the end", told(os.sendfile, one.fileno(), fd, 0, 1)))
+        reading, writing = os.pipe()
+        log.append(("a pipe", told(os.sendfile, one.fileno(), reading, None, 1)))
+        os.close(reading)
+        os.close(writing)
+
+
+def _all_of(sock: socket.socket) -> bytes:
+    with sock.makefile("rb") as stream:
+        return stream.read()
+
+
+def sendfile_of_loops(log: Log) -> None:
+    async def main(file: Any) -> None:
+        loop = asyncio.get_running_loop()
+        one, other = pair()
+        with one, other:
+            one.setblocking(False)
+            for args in ((), (0, 4), (8,), (10,)):
+                file.seek(10)
+                log.append((f"sock_sendfile{args}", await loop.sock_sendfile(one, file, *args)))
+                log.append(("tell", file.tell()))
+        server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
+        _, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        writer.write(b"before")
+        for args in ((), (0, 4), (8,), (10,)):
+            file.seek(10)
+            sent = await loop.sendfile(writer.transport, file, *args, fallback=False)
+            log.append((f"sendfile{args}", (sent, file.tell())))
+        writer.close()
+        server.close()
+
+    with tempfile.TemporaryFile() as file:
+        file.write(b"0123456789")
+        file.flush()
+        asyncio.run(main(file))
+
+
+WALKS = (sendfile_of_sockets, sendfile_of_the_system, sendfile_of_loops)
+
+
+@pytest.mark.parametrize("steps", WALKS, ids=lambda steps: steps.__name__)
+def test_each_step_is_as_in_linux(steps: Callable[[Log], None]) -> None:
+    def walk(seed: int) -> Log:
+        log: Log = []
+        steps(log)
+        return log
+
+    go_alike(walk, 0)
