@@ -26,8 +26,10 @@ from capas.sockets import polling, posix, resolver, tls
 from capas.sockets.addresses import interface_index, interface_name, interfaces
 from capas.sockets.current import current_host, dispatch
 from capas.sockets.driver import VIRTUAL_FD, driver_of
+from capas.sockets.epoll import DispatchingEpoll
 from capas.sockets.failure import fail
 from capas.sockets.foreign import FOREIGN
+from capas.sockets.kinds import Kind
 from capas.sockets.latecomers import Latecomers
 from capas.sockets.local import LocalSocket
 from capas.sockets.socket import Socket, socketpair_of
@@ -50,27 +52,7 @@ def make_socket(
     return real_socket(family, type, proto, fileno)
 
 
-class _Kind(type):
-    """Of stand-in classes: instances of the ``genuine`` class, ours too, are theirs."""
-
-    def __instancecheck__(cls, instance: object) -> bool:
-        genuine: type | None = vars(cls).get("genuine")
-        return (
-            super().__instancecheck__(instance)
-            if genuine is None
-            else isinstance(instance, genuine)
-        )
-
-    def __subclasscheck__(cls, subclass: type) -> bool:
-        genuine: type | None = vars(cls).get("genuine")
-        return (
-            super().__subclasscheck__(subclass)
-            if genuine is None
-            else issubclass(subclass, genuine)
-        )
-
-
-class DispatchingSocket(real_socket, metaclass=_Kind):  # type: ignore[valid-type,misc]
+class DispatchingSocket(real_socket, metaclass=Kind):  # type: ignore[valid-type,misc]
     """What ``socket.socket`` is while installed; calling it makes a socket of the current host."""
 
     genuine = real_socket
@@ -89,7 +71,7 @@ DispatchingSocket.__module__ = "socket"
 real_loop: Final = asyncio.SelectorEventLoop
 
 
-class DispatchingLoop(real_loop, metaclass=_Kind):  # type: ignore[valid-type,misc]
+class DispatchingLoop(real_loop, metaclass=Kind):  # type: ignore[valid-type,misc]
     """What ``asyncio.SelectorEventLoop`` is while installed; subclasses are genuine."""
 
     genuine = real_loop
@@ -222,15 +204,13 @@ def _stand_ins() -> list[tuple[Any, str, Any]]:
     ]
     found += _calls(os, "read", "write", "close", "sendfile", "get_blocking", "set_blocking")
     found += _calls(os, "get_inheritable", "set_inheritable", "fork")
-    for name, ours in (("poll", polling.Poll), ("epoll", polling.Epoll)):
-        real = getattr(select, name, None)
-        if real is None:
+    for name, ours in (("poll", polling.poll), ("epoll", DispatchingEpoll)):
+        if not hasattr(select, name):
             continue
-        dispatching = dispatch(real, lambda host, *args, _ours=ours, **kwargs: _ours())
-        found.append((select, name, dispatching))
+        found.append((select, name, ours))
         selector = getattr(selectors, f"{name.capitalize()}Selector", None)
         if selector is not None:
-            found.append((selector, "_selector_cls", staticmethod(dispatching)))
+            found.append((selector, "_selector_cls", staticmethod(ours)))
     return found
 
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""select, poll and epoll over virtual descriptors, for blocking programs (POSIX, man 2 epoll).
+"""select and poll over virtual descriptors, for blocking programs (POSIX).
 
 Genuine descriptors may be among them: in real time they are looked at every 10 ms while the virtual
 are waited for, in virtual time before it goes on (`capas.sim.outside`).
-Level-triggered; times are seconds (select, epoll) or milliseconds (poll) as in module `select`.
+Level-triggered; times are seconds (select) or milliseconds (poll) as in module `select`.
 """
 
 import math
@@ -33,19 +33,22 @@ _POLLRDHUP: Final = int(getattr(std, "POLLRDHUP", 0x2000))
 _POLLRDNORM: Final = int(getattr(std, "POLLRDNORM", 0x40))
 _POLLWRNORM: Final = int(getattr(std, "POLLWRNORM", 0x100))
 _POLLWRBAND: Final = int(getattr(std, "POLLWRBAND", 0x200))
-_EPOLLONESHOT: Final = int(getattr(std, "EPOLLONESHOT", 1 << 30))
-_EPOLLET: Final = int(getattr(std, "EPOLLET", 1 << 31))
 _EBADF: Final = 9
 _MIXED: Final = 10 * MS  # between looks at genuine descriptors
 
 real_select: Final = std.select
-real_poll: Final = getattr(std, "poll", None)
-real_epoll: Final = getattr(std, "epoll", None)
+real_poll: Final[Any] = getattr(std, "poll", None)
+real_epoll: Final[Any] = getattr(std, "epoll", None)
 
 
 def descriptor(fileobj: Any) -> int:
     """The number of a descriptor or of an object that has one."""
-    fd = fileobj if isinstance(fileobj, int) else fileobj.fileno()
+    if isinstance(fileobj, int):
+        fd = fileobj
+    elif not hasattr(fileobj, "fileno"):
+        raise TypeError("argument must be an int, or have a fileno() method.")
+    else:
+        fd = fileobj.fileno()
     if not isinstance(fd, int):
         raise TypeError("fileno() returned a non-integer")
     if fd < 0:
@@ -198,6 +201,12 @@ class Poll:
         return found
 
 
+def poll() -> Any:
+    """``select.poll``: of the current host, or genuine."""
+    host = current_host()
+    return real_poll() if host is None else Poll(host)
+
+
 def poll_events(readiness: int) -> int:
     """Readiness bits as poll(2) shows them."""
     events = 0
@@ -212,122 +221,6 @@ def poll_events(readiness: int) -> int:
     if readiness & HANGUP:
         events |= POLLHUP
     return events
-
-
-class _Registered:
-    """A descriptor in an `Epoll`, for as long as what it stands for is open.
-
-    ``description``  None: of a genuine one
-    ``news``         something has come since it was told of: what counts if it is edge-triggered
-    """
-
-    def __init__(self, description: Description | None, eventmask: int) -> None:
-        self.description: Description | None = description
-        self.once: bool = bool(eventmask & _EPOLLONESHOT)
-        self.edges: bool = False
-        self.news: bool = True
-        if eventmask & _EPOLLET and description is not None:
-            self.edges = True
-            description.watch(self)
-            description.endpoint.eager = True
-
-    def endpoint_ready(self, endpoint: Endpoint) -> None:
-        """Something has come."""
-        self.news = True
-
-    def told(self) -> None:
-        """`Epoll.poll` has shown its events."""
-        if self.once or self.edges:
-            self.news = False
-
-    def forget(self) -> None:
-        """It is registered no more."""
-        if self.edges and self.description is not None:
-            self.description.unwatch(self)
-
-
-class Epoll(Poll):
-    """`select.epoll` of a host; genuine descriptors in it are level-triggered."""
-
-    closed = False
-
-    def __init__(self, sizehint: int = -1, flags: int = 0) -> None:
-        super().__init__()
-        self._registered: dict[int, _Registered] = {}
-
-    def register(self, fd: Any, eventmask: int = POLLIN | POLLPRI | POLLOUT) -> None:
-        """Watch ``fd``; FileExistsError if it is registered."""
-        self._sweep()
-        if descriptor(fd) in self._wanted:
-            raise fail(17)
-        self._watch(fd, eventmask)
-
-    def _sweep(self) -> None:
-        """What was closed is registered no more."""
-        for fd, registered in tuple(self._registered.items()):
-            if self._description(fd) is not registered.description:
-                self.unregister(fd)
-
-    def _watch(self, fd: Any, eventmask: int) -> None:
-        number = descriptor(fd)
-        description = self._description(number)
-        if description is None and number >= VIRTUAL_FD:
-            raise fail(_EBADF)
-        with self._driver.lock:
-            if number in self._registered:
-                self._registered[number].forget()
-            self._registered[number] = _Registered(description, eventmask)
-        super().register(fd, eventmask & 0xFFFF)
-
-    def modify(self, fd: Any, eventmask: int) -> None:
-        """Another mask (FileNotFoundError)."""
-        self._sweep()
-        number = descriptor(fd)
-        if number not in self._wanted:
-            raise fail(2)
-        self._watch(number, eventmask)
-
-    def unregister(self, fd: Any) -> None:
-        """Watch it no more (FileNotFoundError)."""
-        number = descriptor(fd)
-        if number not in self._wanted:
-            raise fail(2)
-        super().unregister(number)
-        with self._driver.lock:
-            self._registered.pop(number).forget()
-
-    def poll(self, timeout: float | None = None, maxevents: int = -1) -> list[tuple[int, int]]:
-        """(descriptor, events) of what is ready within ``timeout`` seconds."""
-        forever = timeout is None or timeout < 0
-        found = self._poll(NEVER if forever or timeout is None else int(timeout * SECOND))
-        if 0 < maxevents < len(found):
-            found = found[:maxevents]
-            for fd, _ in found:  # the others have their turn next, as in the kernel
-                self._wanted[fd] = self._wanted.pop(fd)
-        for fd, _ in found:
-            self._registered[fd].told()
-        return found
-
-    def _look(self) -> list[tuple[int, int]]:
-        self._sweep()
-        return [(fd, events) for fd, events in super()._look() if self._registered[fd].news]
-
-    def close(self) -> None:
-        """Forget everything."""
-        self.closed = True
-        for fd in tuple(self._registered):
-            self.unregister(fd)
-        self._real = None
-
-    def fileno(self) -> int:
-        """It has no descriptor of its own."""
-        raise fail(_EBADF)
-
-    def __enter__(self) -> "Epoll":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 def select(

@@ -3,6 +3,7 @@
 
 import asyncio
 import os
+import select
 import socket
 import sys
 import tempfile
@@ -105,7 +106,87 @@ def sendfile_of_loops(log: Log) -> None:
         asyncio.run(main(file))
 
 
-WALKS = (sendfile_of_sockets, sendfile_of_the_system, sendfile_of_loops)
+def epoll_by_edges_and_once(log: Log) -> None:
+    one, other = pair()
+    reading, writing = os.pipe()
+    with one, other, select.epoll() as epoll:
+
+        def look(step: str) -> None:
+            nap()
+            log.append((step, sorted(events for _, events in epoll.poll(0))))
+
+        once = select.EPOLLIN | select.EPOLLONESHOT
+        for how, extra in (("edges", select.EPOLLET), ("level", 0)):
+            for sender, receiver in ((one.fileno(), other.fileno()), (writing, reading)):
+                epoll.register(receiver, once | extra)
+                look(how)
+                for step in ("told", "not again"):
+                    os.write(sender, b"x")
+                    look(f"{how} {step}")
+                epoll.modify(receiver, once | extra)
+                look(f"{how} modified")
+                look(f"{how} told again")
+                os.read(receiver, 10)
+                epoll.unregister(receiver)
+        epoll.register(reading)
+        os.close(writing)
+        look("hung up")
+        epoll.modify(reading, once)
+        look("once")
+        look("once more")
+        os.close(reading)
+        look("closed")
+
+
+def epoll_misused(log: Log) -> None:
+    one, other = pair()
+    epoll = select.epoll()
+    file = tempfile.TemporaryFile()  # noqa: SIM115 - closed below
+    with one, other, file:
+        for name in ("register", "modify"):
+            for what in (99_999, file, -1, object(), 1 << 30):
+                log.append((f"{name} {what!r:.9}", told(getattr(epoll, name), what, 1)))
+        for what in (99_999, file, one):
+            log.append(("unregister", told(epoll.unregister, what)))
+        epoll.register(one, select.EPOLLOUT)
+        log.append(("again", told(epoll.register, one, 1)))
+        for most in (0, -2, -1, 1):
+            log.append((f"maxevents {most}", told(lambda most=most: len(epoll.poll(0, most)))))
+        for sizehint in (0, -2, 5):
+            log.append((f"sizehint {sizehint}", told(_made, sizehint)))
+        log.append(("flags", told(_made, -1, 5)))
+        log.append(("class", (isinstance(epoll, select.epoll), isinstance(one, select.epoll))))
+        for _ in range(2):
+            epoll.close()
+        log.append(("closed", epoll.closed))
+        for name, args in (("poll", (0,)), ("register", (one,)), ("modify", (one, 1))):
+            log.append((name, told(getattr(epoll, name), *args)))
+        for name, args in (("unregister", (one,)), ("fileno", ()), ("__enter__", ())):
+            log.append((name, told(getattr(epoll, name), *args)))
+
+
+def _made(*args: int) -> bool:
+    with select.epoll(*args) as epoll:
+        return epoll.closed
+
+
+def epoll_of_a_descriptor(log: Log) -> None:
+    reading, writing = os.pipe()
+    with pytest.raises(OSError, match="Bad file") as caught:
+        select.epoll.fromfd(99_999).register(reading)
+    log.append(("a bad one", caught.value.errno))
+    os.close(reading)
+    os.close(writing)
+
+
+WALKS = (
+    sendfile_of_sockets,
+    sendfile_of_the_system,
+    sendfile_of_loops,
+    epoll_by_edges_and_once,
+    epoll_misused,
+    epoll_of_a_descriptor,
+)
 
 
 @pytest.mark.parametrize("steps", WALKS, ids=lambda steps: steps.__name__)
