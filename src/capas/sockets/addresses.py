@@ -41,6 +41,8 @@ def parse(host: Host, family: int, address: Any, caller: str, lookup: Lookup) ->
     packed, zone = resolve(host, family, _text(address[0]), lookup)
     if zone:
         scope = zone
+    elif not (addr.is_link_local(packed) or addr.is_multicast(packed)):
+        scope = 0  # of no meaning (Linux)
     return addr.unmap_v4(packed) if v6 else packed, port, scope
 
 
@@ -67,9 +69,13 @@ def resolve(host: Host, family: int, name: str, lookup: Lookup) -> tuple[bytes, 
         packed, zone = found
         if len(packed) == 4 and v6:
             raise gaierror(_FAMILY, "Address family for hostname not supported")
+        if not v6:
+            packed = addr.unmap_v4(packed)
         if len(packed) == 16 and not v6:
             raise gaierror(_FAMILY, "Address family for hostname not supported")
         return packed, zone
+    if name == "<broadcast>":
+        raise OSError("address family mismatched")
     return lookup(name, family), 0
 
 
@@ -85,10 +91,31 @@ def numeric(host: Host, name: str) -> tuple[bytes, int] | None:
         return _legacy(name)
     if not percent:
         return packed, 0
-    index = zone_index(host, zone)
+    index = zone_index(host, zone) if is_scoped(packed) else None
+    if index is None and zone.isascii() and zone.isdigit():
+        index = int(zone)  # of whatever, as in glibc
     if index is None or len(packed) == 4:
         raise gaierror(EAI_NONAME, "Name or service not known")
     return packed, index
+
+
+def is_scoped(packed: bytes) -> bool:
+    """fe80::/10 and ff02::/16: addresses that mean something on one link only."""
+    return len(packed) == 16 and (addr.is_link_local(packed) or packed[:2] == b"\xff\x02")
+
+
+def require_scope(host: Host, address: Address, device: int, *, known: bool) -> None:
+    """EINVAL for a link-local address without a link (RFC 4007 §6); ENODEV if it must be known.
+
+    ``device`` is what the socket is bound to, by SO_BINDTODEVICE or by an address.
+    """
+    packed, _, scope = address
+    if len(packed) == 4 or not addr.is_link_local(packed):
+        return
+    if not (scope or device):
+        raise fail(errno.EINVAL)
+    if known and scope and host.net.interface(scope) is None:
+        raise fail(errno.ENODEV)
 
 
 def _legacy(name: str) -> tuple[bytes, int] | None:

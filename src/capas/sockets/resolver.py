@@ -8,6 +8,8 @@ Results and errors are those of CPython's functions with glibc.
 """
 
 import errno
+import operator
+import re
 import socket as std
 from collections.abc import Generator
 from typing import Any, Final, TypeVar
@@ -15,7 +17,7 @@ from typing import Any, Final, TypeVar
 from capas.base.rng import Rng
 from capas.host.host import Host
 from capas.sockets import dns
-from capas.sockets.addresses import numeric, resolve
+from capas.sockets.addresses import is_scoped, numeric, resolve
 from capas.sockets.services import port_of, service_of
 from capas.wire import address as addr
 
@@ -44,6 +46,9 @@ _ALLOWED: Final = sum(
         )
     }
 )
+_DIGITS: Final = re.compile(r"[ \t\n\v\f\r]*[+-]?[0-9]+")
+_LONG: Final = 1 << 63
+_ULONG_MAX: Final = (1 << 64) - 1
 _SIZES: Final = {int(std.AF_INET): 4, int(std.AF_INET6): 16}
 
 #: (type, protocol) in the order glibc answers
@@ -115,39 +120,54 @@ def _ports(port: Any, kinds: list[Kind], flags: int) -> dict[Kind, int]:
         port = port.decode("ascii")
     if port is None or (isinstance(port, str) and not port.encode()):  # else UnicodeEncodeError
         return dict.fromkeys(kinds, 0)
-    if not isinstance(port, str | int):
+    if type(port) is not int and not isinstance(port, str):
         raise OSError("Int or String expected")
     found: dict[Kind, int] = {}
-    try:
-        number = int(port)
-    except ValueError:
+    number = _number(port)
+    if number is None:
         if flags & _NUMERICSERV:
-            raise gai_error(std.EAI_NONAME, "Name or service not known") from None
+            raise gai_error(std.EAI_NONAME, "Name or service not known")
         named = {kind: port_of(str(port), kind[2]) for kind in kinds if kind[2]}
         found = {kind: one for kind, one in named.items() if one is not None}
-    else:
-        if number >= 0 and kinds != [_RAW]:  # which has no services
-            found = dict.fromkeys(kinds, number & 0xFFFF)
+    elif number >= 0 and kinds != [_RAW]:  # which has no services
+        found = dict.fromkeys(kinds, number & 0xFFFF)
     if not found:
         raise gai_error(std.EAI_SERVICE, "Servname not supported for ai_socktype")
     return found
 
 
+def _number(port: int | str) -> int | None:
+    """A port as glibc reads it: by strtoul(3) into a C int; None: it is a name."""
+    if isinstance(port, str):
+        if not _DIGITS.fullmatch(port):
+            return None
+        number = min(int(port), _ULONG_MAX)
+    elif -_LONG <= port < _LONG:
+        number = port
+    else:
+        raise OverflowError("Python int too large to convert to C long")
+    return (number + (1 << 31)) % (1 << 32) - (1 << 31)
+
+
 def _text(name: Any) -> str | None:
-    if name is None or isinstance(name, str):
+    if isinstance(name, str):
+        name.encode("idna")  # UnicodeError: a label is empty, or too long
         return name
-    if isinstance(name, bytes | bytearray):
-        return bytes(name).decode("ascii")
-    raise TypeError("getaddrinfo() argument 1 must be string or None")
+    if isinstance(name, bytes):
+        return name.decode("ascii")
+    if name is not None:
+        raise TypeError("getaddrinfo() argument 1 must be string or None")
+    return None
 
 
 def infos(
     host: Host, name: Any, port: Any, family: int, type: int, proto: int, flags: int
 ) -> Resolving[list[Info]]:
     """What getaddrinfo answers; a generator of what has to be asked."""
-    if flags & ~_ALLOWED or (flags & std.AI_CANONNAME and not name):
+    text = _text(name)
+    if flags & ~_ALLOWED or (flags & std.AI_CANONNAME and text is None):
         raise gai_error(std.EAI_BADFLAGS, "Bad value for ai_flags")
-    if name is None and port is None:
+    if text == "" or (text is None and port is None):
         raise gai_error(std.EAI_NONAME, "Name or service not known")
     if family not in (0, int(std.AF_INET), int(std.AF_INET6)):
         raise gai_error(std.EAI_FAMILY, "ai_family not supported")
@@ -156,12 +176,11 @@ def infos(
         kinds = [_RAW]
     if not kinds:
         raise gai_error(std.EAI_SOCKTYPE, "ai_socktype not supported")
-    text = _text(name)
     ports = _ports(port, kinds, flags)
     size = _SIZES.get(family, 0)
     scope = 0
     literal = numeric(host, text) if text else None
-    if not text:
+    if text is None:
         addresses = _unnamed(size, flags)
     elif literal is not None:
         packed, scope = literal
@@ -221,8 +240,13 @@ def naming(host: Host, sockaddr: Any, flags: int) -> Resolving[tuple[str, str]]:
     """What getnameinfo answers."""
     if not isinstance(sockaddr, tuple) or not 2 <= len(sockaddr) <= 4:
         raise TypeError("getnameinfo() argument 1 must be a tuple")
-    text, port = sockaddr[0], int(sockaddr[1])
-    literal = numeric(host, text) if isinstance(text, str) else None
+    text, port = sockaddr[0], operator.index(sockaddr[1])
+    if not isinstance(text, str):
+        raise TypeError("getnameinfo(): illegal sockaddr argument")
+    if port < 0:
+        raise gai_error(std.EAI_SERVICE, "Servname not supported for ai_socktype")
+    port &= 0xFFFF
+    literal = numeric(host, text)
     if literal is None:
         raise gai_error(std.EAI_NONAME, "Name or service not known")
     packed, scope = literal
@@ -230,7 +254,7 @@ def naming(host: Host, sockaddr: Any, flags: int) -> Resolving[tuple[str, str]]:
         raise OverflowError("getnameinfo(): flowinfo must be 0-1048575.")
     scope = scope or (int(sockaddr[3]) if len(sockaddr) > 3 else 0)
     shown = addr.text(packed)
-    if len(packed) == 16 and scope and (addr.is_link_local(packed) or packed[:2] == b"\xff\x02"):
+    if scope and is_scoped(packed):
         link = host.net.interface(scope)
         shown += "%" + (link.name if link is not None else str(scope))
     name: str | None = None
@@ -318,14 +342,24 @@ def getaddrinfo(
     return run_blocking(on, infos(on, host, port, int(family), int(type), proto, int(flags)))
 
 
+def _plain(name: Any, caller: str) -> str:
+    """The name or address that was handed to ``caller``: TypeError, UnicodeError."""
+    if isinstance(name, str):
+        name.encode("idna")
+        return name
+    if isinstance(name, bytes | bytearray):
+        return bytes(name).decode("ascii")
+    kind = "None" if name is None else type(name).__name__
+    raise TypeError(f"{caller}() argument 1 must be str, bytes or bytearray, not {kind}")
+
+
+def _address4(host: Host, text: str) -> bytes:
+    return resolve(host, std.AF_INET, text, lambda n, family: address_of(host, n, family))[0]
+
+
 def gethostbyname(host: Host, name: Any) -> str:
     """`socket.gethostbyname` of ``host``: IPv4 only."""
-    if not isinstance(name, str | bytes | bytearray):
-        kind = type(name).__name__
-        raise TypeError(f"gethostbyname() argument 1 must be str, bytes or bytearray, not {kind}")
-    text = name if isinstance(name, str) else bytes(name).decode("ascii")
-    packed, _ = resolve(host, std.AF_INET, text, lambda n, family: address_of(host, n, family))
-    return addr.text(packed)
+    return addr.text(_address4(host, _plain(name, "gethostbyname")))
 
 
 def getnameinfo(host: Host, sockaddr: Any, flags: int) -> tuple[str, str]:
@@ -333,23 +367,27 @@ def getnameinfo(host: Host, sockaddr: Any, flags: int) -> tuple[str, str]:
     return run_blocking(host, naming(host, sockaddr, flags))
 
 
-def gethostbyname_ex(host: Host, name: str) -> tuple[str, list[str], list[str]]:
+def gethostbyname_ex(host: Host, name: Any) -> tuple[str, list[str], list[str]]:
     """`socket.gethostbyname_ex` of ``host``: IPv4 only."""
-    literal = numeric(host, name)
-    if literal is not None:
-        found = [literal[0]]
+    text = _plain(name, "gethostbyname_ex")
+    literal = numeric(host, text)
+    if literal is None and text not in ("", "<broadcast>"):
+        found = run_blocking(host, resolving(host, text, 4))
     else:
-        found = run_blocking(host, resolving(host, name, 4))
-    return name, [], [addr.text(address) for address in found]
+        found = [_address4(host, text)]
+        if literal is None or len(literal[0]) == 16:  # good enough for a socket only
+            raise std.herror(3, "Unknown server error")
+    return text, [], [addr.text(address) for address in found]
 
 
-def gethostbyaddr(host: Host, text: str) -> tuple[str, list[str], list[str]]:
+def gethostbyaddr(host: Host, name: Any) -> tuple[str, list[str], list[str]]:
     """`socket.gethostbyaddr` of ``host``."""
+    text = _plain(name, "gethostbyaddr")
     literal = numeric(host, text)
     packed = literal[0] if literal is not None else address_of(host, text, std.AF_INET)
-    name = _listed(host, packed)
-    if name is None and host.nameservers:
-        name = run_blocking(host, dns.reverse(packed, host.nameservers, message_ids(host)))
-    if name is None:
+    found = _listed(host, packed)
+    if found is None and host.nameservers:
+        found = run_blocking(host, dns.reverse(packed, host.nameservers, message_ids(host)))
+    if found is None:
         raise std.herror(errno.EPERM, "Unknown host")
-    return name, [], [addr.text(packed)]
+    return found, [], [addr.text(packed)]

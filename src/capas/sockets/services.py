@@ -64,7 +64,7 @@ for _name, _number in _TABLE.items():
 
 def port_of(name: str, protocol: str) -> int | None:
     """The port of a service; None if unknown."""
-    return _ports.get((name.lower(), protocol))
+    return _ports.get((name, protocol))
 
 
 def service_of(port: int, protocol: str) -> str | None:

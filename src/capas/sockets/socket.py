@@ -73,6 +73,8 @@ class Socket(BlockingHandle):
         mapped = len(parsed[0]) == 4 and description.family == std.AF_INET6
         if mapped and description.settings.get("v6only"):
             raise fail(errno.EINVAL)
+        device = description.settings.values.get("device", 0)
+        addresses.require_scope(description.host, parsed, device, known=True)
         with self._driver.lock:
             description.bind(parsed)
 
@@ -105,6 +107,8 @@ class Socket(BlockingHandle):
         """Connect; with a timeout at most that long."""
         parsed = self._parse(address, "connect")
         description = self.description
+        device = description.settings.values.get("device", 0) or description.local_address()[2]
+        addresses.require_scope(description.host, parsed, device, known=False)
         with self._driver.lock:
             done = description.connect(parsed)
         if done:

@@ -21,6 +21,7 @@ LINK_LOCAL_PREFIX6: Final = b"\xfe\x80" + bytes(6)  # fe80::/64
 BROADCAST_MAC: Final = b"\xff" * 6
 ZERO_MAC: Final = bytes(6)
 _MAPPED: Final = bytes(10) + b"\xff\xff"  # ::ffff:0:0/96, RFC 4291 §2.5.5.2
+_COMPATIBLE: Final = bytes(12)  # ::/96, RFC 4291 §2.5.5.1; glibc: unless the next group is 0, too
 _SOLICITED: Final = b"\xff\x02" + bytes(9) + b"\x01\xff"  # ff02::1:ff00:0/104
 
 
@@ -30,11 +31,13 @@ def parse(text: str) -> bytes:
 
 
 def text(address: bytes) -> str:
-    """Text of a packed address, IPv6 as RFC 5952 wants it."""
+    """Text of a packed address, IPv6 as RFC 5952 wants it and inet_ntop(3) shows it."""
     if len(address) == 4:
         return "%d.%d.%d.%d" % tuple(address)
     if is_v4_mapped(address):  # RFC 5952 §5; ipaddress does so from Python 3.13 on
         return "::ffff:%d.%d.%d.%d" % tuple(address[12:])
+    if address.startswith(_COMPATIBLE) and any(address[12:14]):
+        return "::%d.%d.%d.%d" % tuple(address[12:])
     return str(IPv6Address(address))
 
 

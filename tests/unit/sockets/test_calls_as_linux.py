@@ -179,7 +179,51 @@ def epoll_of_a_descriptor(log: Log) -> None:
     os.close(writing)
 
 
+def names(log: Log) -> None:
+    ask = socket.getaddrinfo
+    for name in ("", b"", "x" * 64, "a..b", ".a", "a..", bytearray(b"127.0.0.1"), 5, "1.2.3.4 "):
+        log.append((f"{name!r:.20}", told(ask, name, 80)))
+    for name in ("::1.2.3.4", "::1:2", "::2", "::ffff:1.2.3.4", "::1%lo", "::1%9", "fe80::1%9"):
+        log.append((name, told(lambda name=name: ask(name, 80, 0, 1)[0][4])))
+    for port in ("80 ", " 80", "+80", "8_0", "\u0663", "-1", "99999999999", "4294967296", "HTTP"):
+        log.append((f"port {port!r}", told(ask, "127.0.0.1", port, 0, 1)))
+    for port in (-1, 65536, 1 << 31, 1 << 32, True, 1.5):
+        log.append((f"port {port!r}", told(ask, "127.0.0.1", port, 0, 1)))
+    with pytest.raises(OverflowError):
+        ask("127.0.0.1", 1 << 63)
+    log.append(("create_connection", told(socket.create_connection, ("", 1))))
+    everything: tuple[Any, ...] = (b"127.0.0.1", bytearray(b"127.1"), "x" * 64, "a..b", None, 5)
+    for name in everything:
+        log.append((f"gethostbyname {name!r:.9}", told(socket.gethostbyname, name)))
+        log.append((f"gethostbyname_ex {name!r:.9}", told(socket.gethostbyname_ex, name)))
+    for name in ("::1", "::ffff:127.0.0.1", "fe80::1%lo", "", "<broadcast>"):
+        log.append((f"gethostbyname {name}", told(socket.gethostbyname, name)))
+        log.append((f"gethostbyname_ex {name}", told(socket.gethostbyname_ex, name)))
+    numeric = socket.NI_NUMERICHOST | socket.NI_NUMERICSERV
+    for host, number in (("127.0.0.1", 70_000), ("::1.2.3.4", 1), ("127.0.0.1", -1), (b"1", 1)):
+        log.append((f"getnameinfo {host!r}", told(socket.getnameinfo, (host, number), numeric)))
+
+
+def addresses_of_calls(log: Log) -> None:
+    for name in ("::ffff:127.0.0.1", "::127.0.0.1", "::1"):
+        with socket.socket() as sock:
+            log.append((f"bind {name}", told(sock.bind, (name, 0))))
+            log.append(("is at", sock.getsockname()[0]))
+    for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+        for call in ("bind", "connect", "connect_ex"):
+            for address in (("fe80::1", 9), ("fe80::1", 9, 0, 0), ("<broadcast>", 9)):
+                with socket.socket(socket.AF_INET6, kind) as sock:
+                    log.append((f"{call} {address}", told(getattr(sock, call), address)))
+        with socket.socket(socket.AF_INET6, kind) as sock:
+            log.append(("no device", told(sock.bind, ("fe80::1", 9, 0, 777))))
+        with socket.socket(socket.AF_INET6, kind) as sock:
+            log.append(("bind out of scope", told(sock.bind, ("::1", 0, 0, 777))))
+            log.append(("connect out of scope", told(sock.connect_ex, ("::1", 9, 0, 777))))
+
+
 WALKS = (
+    names,
+    addresses_of_calls,
     sendfile_of_sockets,
     sendfile_of_the_system,
     sendfile_of_loops,
@@ -196,4 +240,4 @@ def test_each_step_is_as_in_linux(steps: Callable[[Log], None]) -> None:
         steps(log)
         return log
 
-    go_alike(walk, 0)
+    go_alike(walk, 0, apart=steps is addresses_of_calls)

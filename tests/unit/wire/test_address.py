@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 import ipaddress
+import socket
+import struct
+import sys
 
 import pytest
 from hypothesis import given
@@ -17,6 +20,15 @@ either = v4 | v6
 def test_text_round_trips_and_agrees_with_the_library(packed: bytes) -> None:
     assert addr.parse(addr.text(packed)) == packed
     assert addr.text(packed) == str(ipaddress.ip_address(packed))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="compared with glibc")
+@given(st.lists(st.sampled_from([0, 0, 1, 0x102, 0xFFFE, 0xFFFF]), min_size=8, max_size=8))
+def test_text_agrees_with_glibc(groups: list[int]) -> None:
+    packed = struct.pack("!8H", *groups)
+    assert addr.text(packed) == socket.inet_ntop(socket.AF_INET6, packed)
+    compatible = bytes(12) + packed[12:]
+    assert addr.text(compatible) == socket.inet_ntop(socket.AF_INET6, compatible)
 
 
 @pytest.mark.parametrize("text", ["", "1.2.3", "1.2.3.4.5", "256.1.1.1", "::g", "1.2.3.4/8", "a"])
