@@ -330,7 +330,7 @@ def os_text(error: OSError) -> str:
 def _tls_text(error: ssl.SSLError) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"{UNVERIFIED}: {error.verify_message}"
-    name = getattr(error, "reason", None)  # one that Python raises by itself has none
+    name: str = getattr(error, "reason", None) or ""  # one that Python raises by itself has none
     if not name:
         return str(error.strerror or error)
     return name.lower().replace("_", " ") + (": is it TLS?" if name in _NO_TLS else "")

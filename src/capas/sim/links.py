@@ -26,7 +26,6 @@ from capas.sim.rates import LineRate, line_rate
 from capas.sim.stage import Stage
 from capas.sim.units import Chance, Rate, Time, chance, time_ns
 
-
 WHOLE: Final = ("mtu", "overhead", "up", "down", "addresses")  # of a link, not of one direction
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from capas.base.clock import NEVER
 from capas.sockets.description import Address, Received
 from capas.sockets.failure import fail
-from capas.sockets.flags import MSG_DONTWAIT, MSG_FASTOPEN
+from capas.sockets.flags import MSG_DONTWAIT, MSG_ERRQUEUE, MSG_FASTOPEN, MSG_OOB, MSG_PEEK
 from capas.sockets.handle import Handle
 from capas.transport.endpoint import ERROR, HANGUP, READ, WRITE
 
@@ -70,12 +70,29 @@ class BlockingHandle(Handle):
         rest = memoryview(view)[sent:]
         return sent + self._send_rest(rest, flags & ~MSG_FASTOPEN)
 
-    # -- MSG_WAITALL ------------------------------------------------------------------------------
+    # -- SO_RCVLOWAT and MSG_WAITALL --------------------------------------------------------------
 
-    def _receive_all(self, limit: int, flags: int) -> Received:
+    def _receive_enough(self, limit: int, flags: int) -> Received:
+        """As SO_RCVLOWAT says; with a timeout what poll(2) says, which is asked first, counts."""
+        description = self.description
+
+        def readable() -> Received | None:
+            ready = description.endpoint.readiness & (READ | ERROR | HANGUP)
+            return description.receive(limit, flags) if ready else None
+
+        if flags & (MSG_DONTWAIT | MSG_OOB | MSG_ERRQUEUE) or self._never_waits():
+            return self._retry(lambda: description.receive(limit, flags), READ, flags)
+        if self._timeout is not None or flags & MSG_PEEK or not limit:
+            return self._retry(readable, READ, flags)
+        least = description.settings.get("receive_low")
+        return self._receive_all(limit, flags, min(limit, least))
+
+    def _receive_all(self, limit: int, flags: int, least: int) -> Received:
+        """Some of it again and again, until it is ``least`` bytes or nothing more comes."""
         deadline = -1 if self._timeout == 0 else self._deadline()
         parts: list[bytes] = []
-        while limit:
+        rest = limit - least
+        while limit > rest:
             receive = partial(self.description.receive, limit, flags)
             try:
                 part = self._retry(receive, READ, flags, deadline).data

@@ -32,6 +32,7 @@ _SETTINGS: Final = {
     "keepintvl": ("tcp_keepalive_interval", SECOND),
     "keepcnt": ("tcp_keepalive_probes", 1),
     "syncnt": ("tcp_syn_retries", 1),
+    "linger2": ("tcp_fin_timeout", SECOND),
     "connect_timeout": ("tcp_connect_timeout", SECOND),
 }
 
@@ -204,10 +205,13 @@ class Description(ABC):
         family = self.family
         elsewhere = errno.ENOPROTOOPT if family == socket.AF_INET6 else errno.EOPNOTSUPP
         option = options.find(level, number, self.kind, family, elsewhere)
-        if option.kind == options.READ_ONLY:
+        if option.kind in (options.READ_ONLY, options.MEASURED):
             return self.fact(option.name)
         source = _SETTINGS.get(option.name)
-        if source is not None and self.settings.values.get(option.name, -1) < 0:
+        if (
+            source is not None
+            and self.settings.values.get(option.name, option.besides) == option.besides
+        ):
             field, unit = source
             value = int(getattr(self.host.config, field)) // unit
             return value if value <= 0x7FFFFFFF else value - (1 << 32)
@@ -220,18 +224,21 @@ class Description(ABC):
     def set_option(self, level: int, number: int, value: int | bytes) -> None:
         """setsockopt(2)."""
         option = options.find(level, number, self.kind, self.family, errno.ENOPROTOOPT)
-        is_int = option.kind in (options.BOOL, options.INT, options.OCTET, options.BUFFER)
-        if is_int and not isinstance(value, int) and len(value) < 4 and level != options.IP:
-            raise fail(errno.EINVAL)  # only IP takes a byte for an int
-        if option.name == "v6only" and self.has_address():
-            raise fail(errno.EINVAL)
+        if not isinstance(value, int):
+            options.check_size(level, option, len(value))
+        self.check_option(option.name, value)
         if option.kind == options.SPECIAL:
             self.set_special(option.name, value)
         else:
-            self.apply(option.name, self.settings.store(option, value))
+            self.apply(option.name, self.settings.store(option, value, self.host.config))
+
+    def check_option(self, name: str, value: int | bytes) -> None:
+        """Whether an option can be set as things are; OSError."""
+        if name == "v6only" and self.has_address():
+            raise fail(errno.EINVAL)
 
     def fact(self, name: str) -> int:
-        """A read-only option."""
+        """An option that shows what is, not what was set."""
         if name == "error":
             return self.take_error()
         protocol = self.proto or (options.TCP if self.kind == options.STREAM else options.UDP)
@@ -259,9 +266,12 @@ class Description(ABC):
 
     def set_special(self, name: str, value: int | bytes) -> None:
         """Set an option that is more than a number."""
-        if name != "device" or isinstance(value, int):
+        if name == "ip_options" and value == b"":
+            return
+        if name != "device":
             raise fail(errno.ENOPROTOOPT)
-        wanted = value.rstrip(b"\0").decode("ascii", "replace")
+        packed = options.as_bytes(value)
+        wanted = packed.split(b"\0")[0].decode("ascii", "replace")
         found = [link.index for link in self.host.interfaces if link.name == wanted]
         if wanted and not found:
             raise fail(errno.ENODEV)

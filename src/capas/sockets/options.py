@@ -11,11 +11,14 @@ import socket
 import struct
 from typing import Any, Final, NamedTuple, final
 
+from capas.base.config import HostConfig
+from capas.sockets import values
 from capas.sockets.failure import fail
 
 _INT: Final = struct.Struct("@i")
 _LINGER: Final = struct.Struct("@ii")
 _TIMEVAL: Final = struct.Struct("@ll")
+_INT_MIN: Final = -(1 << 31)
 
 
 def number(name: str, linux: int) -> int:
@@ -37,8 +40,9 @@ READ_ONLY: Final = 2
 LINGER: Final = 3  # struct linger; kept as seconds, -1: off
 TIMEVAL: Final = 4  # struct timeval; kept as microseconds
 SPECIAL: Final = 5  # the description handles it
-BUFFER: Final = 6  # bytes; Linux doubles what is set (man 7 socket)
+BUFFER: Final = 6  # bytes, unsigned; Linux doubles what is set (man 7 socket)
 OCTET: Final = 7  # the lowest eight bits
+MEASURED: Final = 8  # INT; the description knows what it is
 
 STREAM: Final = 1
 DATAGRAM: Final = 2
@@ -86,9 +90,9 @@ for _constant, _linux, _option in (
     ("SO_TIMESTAMP", 29, Option("timestamp")),
     ("SO_TIMESTAMPNS", 35, Option("timestamp_ns")),
     ("SO_NO_CHECK", 11, Option("no_check_tx", types=DATAGRAM)),
-    ("SO_PRIORITY", 12, Option("priority", INT, high=6)),
-    ("SO_MARK", 36, Option("mark", INT, low=-(1 << 31))),
-    ("SO_RCVLOWAT", 18, Option("receive_low", INT, 1)),
+    ("SO_PRIORITY", 12, Option("priority", INT, low=_INT_MIN)),
+    ("SO_MARK", 36, Option("mark", INT, low=_INT_MIN)),
+    ("SO_RCVLOWAT", 18, Option("receive_low", INT, 1, _INT_MIN)),
     ("SO_SNDLOWAT", 19, Option("send_low", READ_ONLY, 1)),
     ("SO_RCVBUF", 8, Option("receive_buffer", BUFFER)),
     ("SO_SNDBUF", 7, Option("send_buffer", BUFFER)),
@@ -96,7 +100,7 @@ for _constant, _linux, _option in (
     ("SO_SNDTIMEO", 21, Option("send_timeout", TIMEVAL)),
     ("SO_LINGER", 13, Option("linger", LINGER, -1)),
     ("SO_BINDTODEVICE", 25, Option("device", SPECIAL)),
-    ("SO_INCOMING_CPU", 49, Option("cpu", INT, -1, -1)),
+    ("SO_INCOMING_CPU", 49, Option("cpu", INT, -1, _INT_MIN)),
     ("SO_BUSY_POLL", 46, Option("busy_poll", INT)),
 ):
     _add(SOL_SOCKET, _constant, _linux, _option)
@@ -129,7 +133,7 @@ for _constant, _linux, _option in (
     ("IPV6_CHECKSUM", 7, Option("checksum6", SPECIAL, types=RAW)),
     ("IPV6_HDRINCL", 36, Option("header_included6", types=RAW)),
     ("IPV6_V6ONLY", 26, Option("v6only")),
-    ("IPV6_UNICAST_HOPS", 16, Option("hops", INT, -1, -1, 255)),
+    ("IPV6_UNICAST_HOPS", 16, Option("hops", INT, -1, 0, 255, besides=-1)),
     ("IPV6_MULTICAST_IF", 17, Option("multicast_interface6", SPECIAL)),
     ("IPV6_MULTICAST_HOPS", 18, Option("multicast_hops", INT, 1, -1, 255)),
     ("IPV6_MULTICAST_LOOP", 19, Option("multicast_loop6", INT, 1, high=1)),
@@ -149,15 +153,15 @@ for _constant, _linux, _option in (
 
 for _constant, _linux, _option in (
     ("TCP_NODELAY", 1, Option("nodelay", types=STREAM)),
-    ("TCP_MAXSEG", 2, Option("maxseg", INT, 536, 88, 32767, STREAM, besides=0)),
+    ("TCP_MAXSEG", 2, Option("maxseg", MEASURED, 536, 88, 32767, STREAM, besides=0)),
     ("TCP_CORK", 3, Option("cork", types=STREAM)),
     ("TCP_KEEPIDLE", 4, Option("keepidle", INT, 7200, 1, 32767, STREAM)),
     ("TCP_KEEPINTVL", 5, Option("keepintvl", INT, 75, 1, 32767, STREAM)),
     ("TCP_KEEPCNT", 6, Option("keepcnt", INT, 9, 1, 127, STREAM)),
     ("TCP_SYNCNT", 7, Option("syncnt", INT, 6, 1, 127, STREAM)),
-    ("TCP_LINGER2", 8, Option("linger2", INT, 60, -(1 << 31), types=STREAM)),
-    ("TCP_DEFER_ACCEPT", 9, Option("defer_accept", INT, types=STREAM)),
-    ("TCP_WINDOW_CLAMP", 10, Option("window_clamp", INT, types=STREAM)),
+    ("TCP_LINGER2", 8, Option("linger2", INT, 60, _INT_MIN, types=STREAM)),
+    ("TCP_DEFER_ACCEPT", 9, Option("defer_accept", INT, 0, _INT_MIN, types=STREAM)),
+    ("TCP_WINDOW_CLAMP", 10, Option("window_clamp", INT, 0, _INT_MIN, types=STREAM)),
     ("TCP_INFO", 11, Option("info", SPECIAL, types=STREAM)),
     ("TCP_QUICKACK", 12, Option("quickack", BOOL, 1, types=STREAM)),
     ("TCP_CONGESTION", 13, Option("congestion", SPECIAL, types=STREAM)),
@@ -169,7 +173,7 @@ for _constant, _linux, _option in (
     # FreeBSD's, by numbers of our own where this Python has none
     ("TCP_NOOPT", 0x10008, Option("no_options", types=STREAM)),
     ("TCP_KEEPINIT", 0x10080, Option("connect_timeout", INT, 75, 1, 1 << 20, STREAM)),
-    ("TCP_NOTSENT_LOWAT", 25, Option("notsent_lowat", INT, 0, -(1 << 31), 0xFFFFFFFF, STREAM)),
+    ("TCP_NOTSENT_LOWAT", 25, Option("notsent_lowat", INT, 0, _INT_MIN, 0xFFFFFFFF, STREAM)),
 ):
     _add(TCP, _constant, _linux, _option)
 
@@ -188,6 +192,32 @@ _add(ICMPV6, "ICMP6_FILTER", 1, Option("icmp6_filter", SPECIAL, types=RAW))
 
 #: Which levels sockets of a kind have besides SOL_SOCKET and IP.
 _OWN: Final = {STREAM: TCP, DATAGRAM: UDP, RAW: SOL_RAW}
+
+#: What a stream socket says to an option of multicast; to read one is good (Linux).
+NO_MULTICAST: Final = {
+    "multicast_ttl": errno.EINVAL,
+    "multicast_interface": errno.EINVAL,
+    "join": errno.EPROTO,
+    "leave": errno.EPROTO,
+    "multicast_hops": errno.ENOPROTOOPT,
+    "multicast_interface6": errno.ENOPROTOOPT,
+    "join6": errno.EPROTO,
+    "leave6": errno.EPROTO,
+}
+#: Options of IP to which no bytes are not 0.
+_NEED_BYTES: Final = (
+    "ttl",
+    "free_bind",
+    "transparent",
+    "multicast_ttl",
+    "multicast_loop",
+    "multicast_all",
+)
+#: The least a buffer can be, bytes (Linux SOCK_MIN_SNDBUF, SOCK_MIN_RCVBUF), and the most.
+_LEAST: Final = {"send_buffer": 4608, "receive_buffer": 2304}
+_MOST: Final = 1 << 29
+
+_INTS: Final = (BOOL, INT, OCTET, BUFFER, MEASURED)
 
 #: Defaults by name.
 DEFAULTS: Final[dict[str, int]] = {option.name: option.default for option in TABLE.values()}
@@ -226,7 +256,7 @@ class Settings:
         value = self.values.get(name)
         return DEFAULTS[name] if value is None else value
 
-    def store(self, option: Option, value: int | bytes) -> int:
+    def store(self, option: Option, value: int | bytes, config: HostConfig) -> int:
         """Check and keep a value; returns it as kept.  OSError EINVAL."""
         kind = option.kind
         if kind == READ_ONLY:
@@ -246,9 +276,11 @@ class Settings:
             elif kind == OCTET:
                 kept &= 0xFF
             elif kind == BUFFER:
-                kept = max(2304, min(max(0, kept), 1 << 29) * 2)  # SOCK_MIN_RCVBUF; doubled
+                kept = max(_LEAST[option.name], min(kept & 0xFFFFFFFF, _MOST) * 2)
             elif not option.low <= kept <= option.high and kept != option.besides:
                 raise fail(errno.EINVAL)
+            else:
+                kept = values.mended(option.name, kept, config)
         self.values[option.name] = kept
         return kept
 
@@ -269,14 +301,25 @@ def _unpack(form: struct.Struct, value: int | bytes) -> tuple[Any, ...]:
 
 
 def as_int(value: int | bytes) -> int:
-    """An int option given as int or as the bytes of a C int (or of one byte, as IP allows)."""
+    """An int option given as int or as the bytes of a C int (or of one or none, as IP allows)."""
     if isinstance(value, int):
         return value
     if len(value) >= _INT.size:
         return int(_INT.unpack_from(value)[0])
-    if len(value) >= 1:
-        return value[0]
-    raise fail(errno.EINVAL)
+    return value[0] if value else 0
+
+
+def check_size(level: int, option: Option, size: int) -> None:
+    """Whether ``size`` bytes make an int option: only IP takes less than a C int, even nothing."""
+    few = option.kind in _INTS and size < _INT.size
+    if few and (level != IP or (not size and option.name in _NEED_BYTES)):
+        raise fail(errno.EINVAL)
+
+
+def as_octet(level: int, value: int | bytes, room: int) -> bytes | None:
+    """The one byte that IP makes of a small number for who has no room for a C int."""
+    short = level == IP and 0 < room < _INT.size
+    return bytes((value,)) if short and isinstance(value, int) and 0 <= value <= 255 else None
 
 
 def as_bytes(value: int | bytes) -> bytes:

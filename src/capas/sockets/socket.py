@@ -218,10 +218,13 @@ class Socket(BlockingHandle):
         description = self.description
         whole = flags & (MSG_WAITALL | MSG_OOB) == MSG_WAITALL
         if whole and description.kind == options.STREAM and limit:
-            receive = self._peek_all if flags & MSG_PEEK else self._receive_all
-            return receive(limit, flags & ~MSG_WAITALL)
+            if flags & MSG_PEEK:
+                return self._peek_all(limit, flags & ~MSG_WAITALL)
+            return self._receive_all(limit, flags & ~MSG_WAITALL, limit)
         if self._timeout == 0:
             flags |= MSG_DONTWAIT
+        elif "receive_low" in description.settings.values and description.kind == options.STREAM:
+            return self._receive_enough(limit, flags)
         return self._retry(lambda: description.receive(limit, flags), READ, flags)
 
     def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
@@ -313,7 +316,8 @@ class Socket(BlockingHandle):
         with self._driver.lock:
             value = self.description.get_option(level, optname)
         if buflen:
-            return options.as_bytes(value)[:buflen]
+            octet = options.as_octet(level, value, buflen)
+            return options.as_bytes(value)[:buflen] if octet is None else octet
         return options.as_int(value)
 
 

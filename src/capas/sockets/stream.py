@@ -345,10 +345,15 @@ class StreamDescription(Description):
     # -- options ----------------------------------------------------------------------------------
 
     def fact(self, name: str) -> int:
-        """SO_ACCEPTCONN and the common ones."""
+        """SO_ACCEPTCONN, TCP_MAXSEG and the common ones."""
         if name == "listening":
             return int(self.listener is not None)
-        return super().fact(name)
+        return streamoptions.segment_size(self) if name == "maxseg" else super().fact(name)
+
+    def check_option(self, name: str, value: int | bytes) -> None:
+        """As `Description.check_option`."""
+        super().check_option(name, value)
+        streamoptions.check(self, name, value)
 
     def has_address(self) -> bool:
         """Bound, or on a connection that has not ended."""
@@ -366,10 +371,11 @@ class StreamDescription(Description):
 
     def apply(self, name: str, value: int) -> None:
         """Write the value to the connection or listener, if there is one."""
-        fastopen.check_option(self, name)
         if name in ("tos", "tclass") and self.host.config.tcp_manners != "freebsd":
             value = max(value, 0) & ~3  # the ECN field is TCP's own (Linux, RFC 3168 §6.1)
             self.settings.values[name] = value
+        elif name == "receive_low":
+            value = self.settings.values[name] = streamoptions.low_mark(self, value)
         if self.connection is not None:
             apply_connection(self.connection, name, value, self.now())
             self.kick()

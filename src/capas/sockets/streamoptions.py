@@ -8,7 +8,7 @@ import errno
 from typing import TYPE_CHECKING, Final
 
 from capas.base.clock import MS, SECOND
-from capas.sockets import fastopen, plugins
+from capas.sockets import fastopen, options, plugins, values
 from capas.sockets.failure import fail
 from capas.sockets.tcpinfo import pack as pack_info
 from capas.transport.tcp import states
@@ -16,6 +16,7 @@ from capas.transport.tcp import timers as tt
 from capas.transport.tcp.congestion.base import add_finder, known
 from capas.transport.tcp.connection import TcpConnection
 from capas.transport.tcp.listener import TcpListener
+from capas.transport.tcp.user import fit_receive_buffer
 
 if TYPE_CHECKING:
     from capas.sockets.stream import StreamDescription
@@ -26,8 +27,6 @@ add_finder(plugins.find)
 _TIMES: Final = {
     "keepidle": SECOND,
     "keepintvl": SECOND,
-    "linger2": SECOND,
-    "defer_accept": SECOND,
     "user_timeout": MS,
     "connect_timeout": SECOND,
 }
@@ -38,13 +37,21 @@ _FLAGS: Final = {
     "no_options": "no_options",
     "reuse_address": "reuse_address",
 }
-_COUNTS: Final = ("keepcnt", "syncnt", "maxseg")
+#: option -> attribute of `UserOptions` in the same unit
+_COUNTS: Final = {
+    "keepcnt": "keepcnt",
+    "syncnt": "syncnt",
+    "maxseg": "maxseg",
+    "window_clamp": "window_clamp",
+    "receive_low": "rcvlowat",
+}
 
 
 def apply_connection(connection: TcpConnection, name: str, value: int, now: int) -> None:
     """Write an option to a connection."""
     if name == "receive_buffer":
         connection.set_receive_buffer(value // 2)  # Linux counts overhead, we count bytes
+        fit_receive_buffer(connection)
     elif name == "send_buffer":
         connection.set_send_buffer(value // 2)
     elif name in ("tos", "tclass"):
@@ -53,9 +60,12 @@ def apply_connection(connection: TcpConnection, name: str, value: int, now: int)
         connection.path.ttl = max(value, 0)
     elif set_user_option(connection, name, value):
         if name in ("nodelay", "cork"):
-            if name == "nodelay" and value:
-                connection.tx.push_now = True  # even what TCP_CORK holds (man 7 tcp)
+            tx = connection.tx
+            if name == "nodelay" and value and tx.snd_nxt < tx.queue_end:
+                tx.push_now = True  # even what TCP_CORK holds (man 7 tcp), but nothing later
             connection.want_output()
+        elif name in ("receive_low", "window_clamp"):
+            fit_receive_buffer(connection)
         elif name.startswith("keep") and connection.state == states.ESTABLISHED:
             settings = connection.options
             if settings.keepalive:
@@ -89,10 +99,14 @@ def set_user_option(owner: TcpConnection | TcpListener, name: str, value: int) -
         setattr(settings, _FLAGS[name], bool(value))
     elif name in _TIMES:
         setattr(settings, name, max(value, 0) * _TIMES[name])
+    elif name == "linger2":
+        settings.linger2 = value * SECOND if value >= 0 else -1
+    elif name == "defer_accept":
+        settings.defer_accept = values.repeats(value)
     elif name == "notsent_lowat":
         settings.notsent_lowat = value & 0xFFFFFFFF or 0xFFFFFFFF
     elif name in _COUNTS:
-        setattr(settings, name, value)
+        setattr(settings, _COUNTS[name], value)
     elif name == "keepalive":
         settings.keepalive = bool(value)
     elif name == "quickack":
@@ -105,6 +119,34 @@ def set_user_option(owner: TcpConnection | TcpListener, name: str, value: int) -
     return True
 
 
+def check(description: "StreamDescription", name: str, value: int | bytes) -> None:
+    """Whether an option can be set as things are; OSError."""
+    if name in options.NO_MULTICAST:
+        raise fail(options.NO_MULTICAST[name])
+    connection = description.connection
+    begun = connection is not None and connection.state != states.CLOSED
+    if begun and name == "fastopen":
+        raise fail(errno.EINVAL)
+    if name == "window_clamp" and (begun or description.listener) and not options.as_int(value):
+        raise fail(errno.EINVAL)
+    fastopen.check_option(description, name)
+
+
+def low_mark(description: "StreamDescription", value: int) -> int:
+    """SO_RCVLOWAT, capped to half of what the buffer can be (Linux tcp_set_rcvlowat)."""
+    fixed = description.settings.values.get("receive_buffer", 0)
+    return min(value, (fixed or description.host.config.tcp_receive_buffer_max) >> 1)
+
+
+def segment_size(description: "StreamDescription") -> int:
+    """TCP_MAXSEG: what the connection sends at most; before it, what was set."""
+    connection = description.connection
+    wanted = description.settings.values.get("maxseg", 0)
+    if connection is None or (wanted and connection.state == states.CLOSED):
+        return wanted or options.DEFAULTS["maxseg"]
+    return connection.tx.mss
+
+
 def special(description: "StreamDescription", name: str) -> int | bytes | None:
     """TCP_INFO, TCP_CONGESTION, path MTU; None: it is none of TCP's."""
     connection = description.connection
@@ -113,13 +155,15 @@ def special(description: "StreamDescription", name: str) -> int | bytes | None:
         return chosen.encode().ljust(16, b"\0")
     if name == "info":
         info = None if connection is None else connection.info(description.now())
-        return pack_info(info, description.listener is not None)
+        return pack_info(info, description.listener)
     if name in ("path_mtu", "path_mtu6"):
         if connection is None:
             raise fail(errno.ENOTCONN)
         return connection.path.mtu
     if name == "ip_options":
         return b""
+    if name in ("multicast_interface", "multicast_interface6"):
+        return 0
     return fastopen.get_key(description) if name == "fastopen_key" else None
 
 

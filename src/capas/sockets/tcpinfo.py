@@ -11,8 +11,11 @@ from capas.base.clock import MS, US
 from capas.transport.tcp import states
 from capas.transport.tcp.congestion.base import INFINITE_SSTHRESH
 from capas.transport.tcp.info import TcpInfo
+from capas.transport.tcp.listener import TcpListener
 
 _LAYOUT: Final = Struct("@8B24I4Q6IQQQQ2I2Q6I2HI")
+_QUEUES: Final = Struct("@II")
+_UNACKED: Final = 24  # offset of tcpi_unacked, tcpi_sacked follows
 
 _NO_SSTHRESH: Final = 0x7FFFFFFF  # Linux TCP_INFINITE_SSTHRESH
 
@@ -36,10 +39,18 @@ def _u32(value: int) -> int:
     return min(max(value, 0), 0xFFFFFFFF)
 
 
-def pack(info: TcpInfo | None, listening: bool = False) -> bytes:
-    """The bytes getsockopt(TCP_INFO) fills in; all zero but the state without a connection."""
+def pack(info: TcpInfo | None, listener: TcpListener | None = None) -> bytes:
+    """The bytes getsockopt(TCP_INFO) fills in; without a connection there is little to tell.
+
+    Of a listener tcpi_unacked is how many wait to be accepted, tcpi_sacked how many may (Linux).
+    """
     if info is None:
-        return bytes((10 if listening else 7,)) + bytes(_LAYOUT.size - 1)
+        filled = bytearray(_LAYOUT.size)
+        filled[0] = _STATES[states.CLOSED]
+        if listener is not None:
+            filled[0] = _STATES[states.LISTEN]
+            _QUEUES.pack_into(filled, _UNACKED, len(listener.queue), listener.backlog)
+        return bytes(filled)
     return _LAYOUT.pack(*_small(info), *_path(info), *_totals(info))
 
 
@@ -112,12 +123,12 @@ def _totals(info: TcpInfo) -> tuple[int, ...]:
     return (
         info.pacing_rate,
         (1 << 64) - 1,
-        info.bytes_acked,
+        info.bytes_acked + info.syn_acked,
         info.bytes_received,
-        *(0, 0),  # segments out and in: not kept
+        *(_u32(info.segs_out), 0),  # segments in: not kept
         _u32(info.notsent),
         _micros(info.min_rtt),
-        *(0, 0),
+        *(0, _u32(info.data_segs_out)),
         info.delivery_rate,
         _micros(info.busy_time),
         _micros(info.rwnd_limited),

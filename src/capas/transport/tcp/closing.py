@@ -124,7 +124,9 @@ def time_wait(c: "TcpConnection", now: int) -> None:
 
 def fin_wait_2(c: "TcpConnection", now: int) -> None:
     """Nobody waits for the peer's FIN of a closed socket for ever (Linux tcp_fin_timeout)."""
-    if c.life.orphan:
+    if c.life.orphan and c.options.linger2 < 0:
+        abort(c, now)
+    elif c.life.orphan:
         c.timers.set(tt.TIME_WAIT, now + c.options.linger2)
 
 

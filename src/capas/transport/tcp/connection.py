@@ -159,10 +159,8 @@ class TcpConnection(tt.Owner):
     def describe(self) -> str:
         """ "192.0.2.1:80 -> 192.0.2.9:40000", for traces."""
         path = self.path
-        return (
-            f"{addr.text(path.local)}:{path.local_port} -> "
-            f"{addr.text(path.remote)}:{path.remote_port}"
-        )
+        here = f"{addr.text(path.local)}:{path.local_port}"
+        return f"{here} -> {addr.text(path.remote)}:{path.remote_port}"
 
     def __repr__(self) -> str:
         return f"<TcpConnection {self.describe()} {NAMES[self.state]}>"
@@ -208,7 +206,8 @@ class TcpConnection(tt.Owner):
                             tx.snd_wl1 = rx.rcv_nxt
                         rx.accept(seg.payload, seg.size)
                         endpoint = self.endpoint
-                        if not endpoint.readiness & READ or endpoint.eager:
+                        untold = not endpoint.readiness & READ or endpoint.eager
+                        if untold and rx.buffered >= self.options.rcvlowat:
                             endpoint.set_ready(READ)
                         self.acknowledgement_policy(length, seg.count, False, now)
                         if not self.dirty:

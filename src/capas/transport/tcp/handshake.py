@@ -109,6 +109,7 @@ def send_syn(c: "TcpConnection", now: int) -> None:
         rx.rcv_adv = max(rx.rcv_adv, rx.rcv_nxt + wnd)
         rx.last_ack_sent = rx.rcv_nxt
     c.counters.add("tcp.segments_out")
+    c.life.segs_out += neg.active  # Linux's connection does not count its SYN-ACKs
     c.path.send(
         tx.iss & M32,
         rx.rcv_nxt & M32 if passive else 0,

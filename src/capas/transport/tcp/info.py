@@ -75,10 +75,20 @@ class TcpInfo:
     pacing_rate: int
     congestion: str
     timer: str  # the next timer, "" if none
+    segs_out: int = 0  # segments, repeats included
+    data_segs_out: int = 0  # those with data
+    syn_acked: bool = False  # of an active open: Linux counts it in bytes_acked
 
 
 def snapshot(c: "TcpConnection", now: int) -> TcpInfo:
     """The connection as it is now."""
+    info = _sequence_and_window(c, now)
+    info.segs_out, info.data_segs_out = c.life.segs_out, c.life.data_segs_out
+    info.syn_acked = c.neg.active and c.tx.snd_una > c.tx.iss
+    return info
+
+
+def _sequence_and_window(c: "TcpConnection", now: int) -> TcpInfo:
     tx, rx, board, rtt, cc = c.tx, c.rx, c.board, c.rtt, c.cc
     earliest = min(range(tt.KINDS), key=c.timers.deadlines.__getitem__)
     return TcpInfo(

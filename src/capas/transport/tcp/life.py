@@ -73,6 +73,7 @@ class Life:
     ``chrono``         where the sender's time went
     ``retransmitted``  bytes sent again; ``advmss``: the MSS option announced
     ``writer_waits``   a blocked writer waits for the handshake (Linux sk_write_pending)
+    ``segs_out``       segments sent, repeats included; ``data_segs_out``: those with data
     ``syn_data_acked``  the peer took the data in our SYN (RFC 7413)
     """
 
@@ -84,6 +85,7 @@ class Life:
         "chrono",
         "confirmed",
         "data_heard",
+        "data_segs_out",
         "data_sent",
         "ecn_echo",
         "heard",
@@ -95,6 +97,7 @@ class Life:
         "read_shut",
         "reader_gone",
         "retransmitted",
+        "segs_out",
         "soft_error",
         "syn_data_acked",
         "writer_waits",
@@ -120,6 +123,8 @@ class Life:
         self.chrono: Chrono = Chrono()
         self.retransmitted: int = 0
         self.advmss: int = 0
+        self.segs_out: int = 0
+        self.data_segs_out: int = 0
         self.syn_data_acked: bool = False
         self.writer_waits: bool = False
 

@@ -14,6 +14,7 @@ from capas.transport.tcp.connection import TcpConnection
 from capas.transport.tcp.path import Path
 from capas.transport.tcp.record import EVER_RETRANS
 from capas.transport.tcp.states import SYN_RECEIVED, SYN_SENT
+from capas.transport.tcp.user import fit_receive_buffer
 from capas.wire import address as addr
 from capas.wire.tcp import ACK, RST, SYN, Segment
 
@@ -28,6 +29,7 @@ FourTuple = tuple[bytes, int, bytes, int, bytes]  # local, its port, remote, its
 def active(c: TcpConnection, now: int) -> None:
     """Send the SYN of an active OPEN."""
     c.set_state(SYN_SENT, now)
+    c.neg.active = True
     c.counters.add("tcp.active_opens")
     handshake.send_syn(c, now)
     c.timers.set(tt.RTO, now + c.rtt.rto)
@@ -114,6 +116,8 @@ def _child(
         c.set_congestion(listener.congestion)
     if listener.receive_buffer:
         c.set_receive_buffer(listener.receive_buffer)
+    if listener.options.window_clamp or listener.options.rcvlowat > 1:
+        fit_receive_buffer(c)
     if listener.send_buffer:
         c.set_send_buffer(listener.send_buffer)
     return c

@@ -26,8 +26,10 @@ _OPTIONS: Final = (
     "oobinline",
     "quickack",
     "reuse_address",
+    "rcvlowat",
     "syncnt",
     "user_timeout",
+    "window_clamp",
 )
 
 
@@ -44,9 +46,11 @@ class UserOptions:
     ``linger``              SO_LINGER: -1 off, 0 reset on close, else ns
     ``maxseg``              TCP_MAXSEG, 0: from the route
     ``syncnt``              TCP_SYNCNT: SYN retransmissions
-    ``defer_accept``        TCP_DEFER_ACCEPT, ns
+    ``defer_accept``        TCP_DEFER_ACCEPT: SYN-ACKs to repeat while no data comes
     ``notsent_lowat``       TCP_NOTSENT_LOWAT: unsent bytes above which the socket is not writable
-    ``linger2``             TCP_LINGER2: FIN-WAIT-2 of a closed socket
+    ``linger2``             TCP_LINGER2: FIN-WAIT-2 of a closed socket, -1: none
+    ``rcvlowat``            SO_RCVLOWAT: unread bytes from which on the socket is readable
+    ``window_clamp``        TCP_WINDOW_CLAMP: the most to offer, bytes; 0: what the buffer allows
     ``oobinline``           SO_OOBINLINE (RFC 6093 recommends it)
     ``connect_timeout``     TCP_KEEPINIT: ns for the handshake, 0: by ``syncnt`` alone
     ``reuse_address``       SO_REUSEADDR: others that have it, too, may be bound beside it
@@ -75,6 +79,8 @@ class UserOptions:
         self.notsent_lowat: int = config.tcp_notsent_lowat
         self.oobinline: bool = False
         self.reuse_address: bool = False
+        self.rcvlowat: int = 1
+        self.window_clamp: int = 0
 
     def copy(self) -> "UserOptions":
         """Another with the same settings, to be changed before it takes the place of this one."""
@@ -91,11 +97,13 @@ class Negotiated:
     ``ts_ok`` ``sack_ok`` ``wscale_ok`` ``ecn_ok``  the option is in use
     ``ts_offset``  added to the millisecond clock in TSval (RFC 7323 §7.1), raw
     ``peer_mss``   the peer's MSS option (536 or 1220 without one, RFC 9293 §3.7.1)
+    ``active``     our SYN came first
     """
 
-    __slots__ = ("ecn_ok", "peer_mss", "sack_ok", "ts_offset", "ts_ok", "wscale_ok")
+    __slots__ = ("active", "ecn_ok", "peer_mss", "sack_ok", "ts_offset", "ts_ok", "wscale_ok")
 
     def __init__(self, ts_offset: int) -> None:
+        self.active: bool = False
         self.ts_ok: bool = False
         self.sack_ok: bool = False
         self.wscale_ok: bool = False

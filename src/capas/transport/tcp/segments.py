@@ -47,15 +47,18 @@ def transmit(
     ecn = 0
     if neg.ecn_ok:
         flags, ecn = _ecn_marks(c, seq, n, flags)
-    if n:
-        c.life.data_sent = now
+    count = 1
     super_frame = n > tx.mss and not whole
     if super_frame:
         c.path.set_segment_size(tx.mss)
-        c.counters.add("tcp.segments_out", -(-n // tx.mss))
-    else:
-        counts = c.counters.values  # as `add`
-        counts["tcp.segments_out"] = counts.get("tcp.segments_out", 0) + 1
+        count = -(-n // tx.mss)
+    counts = c.counters.values  # as `add`
+    counts["tcp.segments_out"] = counts.get("tcp.segments_out", 0) + count
+    life = c.life
+    life.segs_out += count
+    if n:
+        life.data_sent = now
+        life.data_segs_out += count
     if room != 0:
         c.acknowledged_now(now, n > 0)
     else:  # a bare acknowledgement with the SACK blocks follows, if one was due
@@ -128,6 +131,7 @@ def send_probe(c: "TcpConnection", now: int) -> None:
 def send_reset(c: "TcpConnection", now: int) -> None:
     """<SEQ=SND.NXT><CTL=RST,ACK>, with a timestamp if they are in use (RFC 7323 §3.2)."""
     c.counters.add("tcp.resets_out")
+    c.life.segs_out += 1
     options = b""
     if c.neg.ts_ok:
         options = timestamps(ts_now(c, now), max(c.rx.ts_recent, 0))

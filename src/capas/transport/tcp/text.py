@@ -94,7 +94,7 @@ def _take(
         gap_filled = rx.ooo is not None
         before = rx.rcv_nxt
         rx.accept(payload, seg.size)
-        if rx.mark is None or urgent.readable(c):
+        if urgent.readable(c) if rx.mark is not None else rx.buffered >= c.options.rcvlowat:
             c.endpoint.set_ready(READ)
         if rx.fin_seq == rx.rcv_nxt:
             take_fin(c, now)

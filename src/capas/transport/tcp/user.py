@@ -113,8 +113,8 @@ def receive_ended(c: "TcpConnection") -> bool:
 def _after_read(c: "TcpConnection", now: int) -> None:
     """The buffer emptied: tune it, and tell the peer if its window was nearly shut."""
     rx = c.rx
-    empty = not (rx.buffered if rx.mark is None else urgent.readable(c))
-    if empty and not receive_ended(c):
+    short = rx.buffered < c.options.rcvlowat if rx.mark is None else not urgent.readable(c)
+    if short and not receive_ended(c):
         c.endpoint.readiness &= ~READ
     if rx.ack == ACK_DELAYED and not rx.buffered:
         _read_all(c)
@@ -130,6 +130,28 @@ def _after_read(c: "TcpConnection", now: int) -> None:
     ):
         rx.ack = ACK_NOW
         c.want_output()
+
+
+def fit_receive_buffer(c: "TcpConnection") -> None:
+    """The buffer as TCP_WINDOW_CLAMP and SO_RCVLOWAT want it.
+
+    A buffer as small as the clamp offers no more than that.  What SO_RCVLOWAT waits for has room
+    twice, as Linux gives it unless the user fixed the buffer: else half of the buffer is enough.
+    """
+    rx, clamp, low = c.rx, c.options.window_clamp, c.options.rcvlowat
+    if rx.auto_max:
+        rx.auto_max = c.config.tcp_receive_buffer_max
+        rx.limit = max(rx.limit, c.config.tcp_receive_buffer, min(2 * low, rx.auto_max))
+    if clamp:
+        rx.limit = min(rx.limit, clamp)
+        rx.auto_max = min(rx.auto_max, clamp)
+    if low > rx.limit >> 1:
+        c.options = c.options.copy()
+        c.options.rcvlowat = low = rx.limit >> 1
+    if rx.buffered >= low and rx.mark is None:
+        c.endpoint.set_ready(READ)
+    elif rx.buffered < low and not receive_ended(c):
+        c.endpoint.clear(READ)
 
 
 def _read_all(c: "TcpConnection") -> None:

@@ -1,0 +1,322 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What options take, read back and do, on Linux's sockets over loopback and on ours."""
+
+import errno
+import select
+import socket as std
+import struct
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from beside_linux import MOMENT, Log, go_alike
+
+from capas.sim.world import World
+from capas.sockets import modules
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Linux is missing")
+
+ANY, IP, IPV6, TCP = std.SOL_SOCKET, std.IPPROTO_IP, std.IPPROTO_IPV6, std.IPPROTO_TCP
+STREAM, DATAGRAM = std.SOCK_STREAM, std.SOCK_DGRAM
+SCALED = 1 << 10  # bytes; what the field of the window does not tell
+DELAYED = 0.06  # s: an acknowledgement that was delayed has come
+#: (level, option), values; constants that some Python lacks are Linux's numbers
+STREAM_VALUES: list[tuple[int, int, tuple[int | bytes, ...]]] = [
+    (ANY, std.SO_SNDBUF, (0, 1, 4608, 100_000)),
+    (ANY, std.SO_RCVBUF, (0, 1, 2304, 100_000)),
+    (ANY, std.SO_RCVLOWAT, (0, 1, 5, 20_000)),
+    (ANY, 49, (-2, -1, 0, 3)),  # SO_INCOMING_CPU
+    (ANY, std.SO_BINDTODEVICE, (0, b"", b"nope", b"nope\0lo")),
+    (IP, std.IP_TOS, (b"", b"\x10", -1, 0, 256)),
+    (IP, std.IP_TTL, (b"", b"\1", -1, 0, 1, 255, 256)),
+    (IP, std.IP_OPTIONS, (b"",)),
+    (IP, 15, (b"", b"\1", 0, 1)),  # IP_FREEBIND
+    (IP, 24, (b"", b"\1", 0, 1)),  # IP_BIND_ADDRESS_NO_PORT
+    (IP, std.IP_MULTICAST_IF, (0, bytes(4), bytes(8))),
+    (IP, std.IP_MULTICAST_TTL, (-1, 5)),
+    (IP, std.IP_MULTICAST_LOOP, (b"", b"\0", 0, 1)),
+    (IP, std.IP_ADD_MEMBERSHIP, (bytes(8),)),
+    (TCP, std.TCP_MAXSEG, (0, 87, 88, 100, 32_767, 32_768)),
+    (TCP, std.TCP_LINGER2, (-5, -1, 0, 1, 60, 119, 120, 121, 300)),
+    (TCP, std.TCP_DEFER_ACCEPT, (-1, 0, 1, 2, 3, 4, 5, 8, 15, 16, 100, 1000, 100_000, 1 << 30)),
+    (TCP, std.TCP_WINDOW_CLAMP, (-1, 0, 1, 1151, 1152, 2000, 100_000)),
+    (TCP, std.TCP_FASTOPEN, (-1, 0, 5, 70_000)),
+    (TCP, std.TCP_NODELAY, (b"", b"\1", b"\1\0\0", 1, -1)),
+]
+STREAM_VALUES_6: list[tuple[int, int, tuple[int | bytes, ...]]] = [
+    (IPV6, std.IPV6_MULTICAST_IF, (0, 1)),
+    (IPV6, std.IPV6_MULTICAST_HOPS, (-1, 5)),
+    (IPV6, std.IPV6_UNICAST_HOPS, (-2, -1, 0, 255, 256)),
+    (IPV6, std.IPV6_JOIN_GROUP, (bytes(20),)),
+    (IPV6, std.IPV6_TCLASS, (-1, 0, 64, 256)),
+]
+DATAGRAM_VALUES: list[tuple[int, int, tuple[int | bytes, ...]]] = [
+    (ANY, std.SO_RCVLOWAT, (-1, 0, 1, 1 << 30)),
+    (IP, std.IP_MULTICAST_TTL, (b"", b"\5", -1, 0, 5, 255, 256)),
+    (IP, std.IP_RECVTOS, (b"", b"\1")),
+]
+DATAGRAM_VALUES_6: list[tuple[int, int, tuple[int | bytes, ...]]] = [
+    (IPV6, std.IPV6_MULTICAST_HOPS, (-2, -1, 0, 5, 255, 256)),
+    (IPV6, std.IPV6_TCLASS, (-2, -1, 0, 64, 256)),
+]
+
+
+def tried(call: Callable[..., Any], *args: object) -> object:
+    """What a call gives, or its error."""
+    try:
+        return call(*args)
+    except TimeoutError:
+        return "timeout"
+    except OSError as error:
+        return errno.errorcode[error.errno or 0]
+
+
+def pair() -> tuple[std.socket, std.socket]:
+    with std.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        client = std.create_connection(listener.getsockname())
+        return client, listener.accept()[0]
+
+
+def readable(sock: std.socket) -> list[int]:
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    return [events for _, events in poll.poll(0)]
+
+
+def values(_: int) -> Log:
+    log: Log = []
+    for family, kind, table in (
+        (std.AF_INET, STREAM, STREAM_VALUES),
+        (std.AF_INET6, STREAM, STREAM_VALUES_6),
+        (std.AF_INET, DATAGRAM, DATAGRAM_VALUES),
+        (std.AF_INET6, DATAGRAM, DATAGRAM_VALUES_6),
+    ):
+        for level, option, wanted in table:
+            for value in wanted:
+                with std.socket(family, kind) as sock:
+                    said = tried(sock.setsockopt, level, option, value)
+                    log.append((f"{level}.{option} {value!r}", said))
+                    log.append(("reads", tried(sock.getsockopt, level, option)))
+    return log
+
+
+def test_values_are_kept_as_in_linux() -> None:
+    go_alike(values, 0)
+
+
+def small_buffers(_: int) -> Log:
+    log: Log = []
+    with std.socket(std.AF_INET, DATAGRAM) as four, std.socket(std.AF_INET6, DATAGRAM) as six:
+        for room in (1, 2, 3, 4, 5):
+            for option in (std.IP_TTL, std.IP_TOS, std.IP_MULTICAST_TTL):
+                log.append((f"{option} in {room}", four.getsockopt(IP, option, room)))
+            log.append((f"hops in {room}", six.getsockopt(IPV6, std.IPV6_UNICAST_HOPS, room)))
+        log.append(("options", (four.getsockopt(IP, 4, 9), four.getsockopt(IP, 4))))
+    return log
+
+
+def test_small_numbers_of_ip_fit_a_byte() -> None:
+    go_alike(small_buffers, 0)
+
+
+def of_a_connection(_: int) -> Log:
+    log: Log = []
+    one, other = pair()
+    with one, other, std.socket() as listener:
+        for sock in (one, other):
+            size = sock.getsockopt(TCP, std.TCP_MAXSEG)
+            log.append(("a size of its own", size > 536))
+            sock.setsockopt(TCP, std.TCP_MAXSEG, 500)
+            log.append(("as before", sock.getsockopt(TCP, std.TCP_MAXSEG) == size))
+            for option, value in ((std.TCP_FASTOPEN, 5), (std.TCP_WINDOW_CLAMP, 0)):
+                log.append((f"{option} {value}", tried(sock.setsockopt, TCP, option, value)))
+        listener.setsockopt(TCP, std.TCP_MAXSEG, 1000)
+        listener.listen()
+        log.append(("of a listener", listener.getsockopt(TCP, std.TCP_MAXSEG)))
+        log.append(("no clamp", tried(listener.setsockopt, TCP, std.TCP_WINDOW_CLAMP, 0)))
+        log.append(("queue", tried(listener.setsockopt, TCP, std.TCP_FASTOPEN, 7)))
+    return log
+
+
+def test_options_of_connections() -> None:
+    go_alike(of_a_connection, 0)
+
+
+def counted(sock: std.socket) -> tuple[int, ...]:
+    """tcpi_state, bytes_acked, bytes_received, data_segs_out, whether segs_out, bytes_sent."""
+    info = sock.getsockopt(TCP, std.TCP_INFO, 256)
+    acked, received, segments = struct.unpack_from("@QQI", info, 120)
+    (data,) = struct.unpack_from("@I", info, 156)
+    (sent,) = struct.unpack_from("@Q", info, 200)
+    return info[0], acked, received, data, segments > 0, sent
+
+
+def information(_: int) -> Log:
+    log: Log = []
+    one, other = pair()
+    with one, other, std.socket() as listener, std.socket() as waiting:
+        log.append(("begun", (counted(one), counted(other))))
+        one.sendall(b"x" * 5000)
+        time.sleep(MOMENT)
+        log.append(("sent", (counted(one), counted(other))))
+        other.recv(9999)
+        other.sendall(b"abc")
+        time.sleep(MOMENT)
+        log.append(("answered", (counted(one), counted(other))))
+        one.shutdown(std.SHUT_WR)
+        time.sleep(DELAYED)
+        log.append(("ended", (counted(one), counted(other))))
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(7)
+        waiting.connect(listener.getsockname())
+        time.sleep(MOMENT)
+        log.append(("queue", listener.getsockopt(TCP, std.TCP_INFO, 32)[24:]))
+        listener.listen(3)
+        log.append(("shorter", listener.getsockopt(TCP, std.TCP_INFO, 32)[24:]))
+    return log
+
+
+def test_information_of_connections_and_listeners() -> None:
+    go_alike(information, 0)
+
+
+def low_mark(_: int) -> Log:
+    log: Log = []
+    one, other = pair()
+    with one, other:
+        other.setsockopt(ANY, std.SO_RCVLOWAT, 5)
+
+        def comes(data: bytes) -> None:
+            one.send(data)
+            time.sleep(MOMENT)
+            log.append((f"{data!r} comes", readable(other)))
+
+        comes(b"abc")
+        other.settimeout(MOMENT)
+        log.append(("nothing yet", tried(other.recv, 2)))
+        comes(b"de")
+        log.append(("a part", tried(other.recv, 2)))
+        log.append(("too little", readable(other)))
+        other.setsockopt(ANY, std.SO_RCVLOWAT, 3)
+        log.append(("enough", readable(other)))
+        other.setsockopt(ANY, std.SO_RCVLOWAT, 9)
+        log.append(("no more", readable(other)))
+        other.setblocking(False)
+        log.append(("who does not wait", tried(other.recv, 9)))
+        comes(b"fg")
+        other.setblocking(True)
+        log.append(("so little", tried(other.recv, 2)))
+        timeval = struct.pack("@ll", 0, 20_000)
+        other.setsockopt(ANY, std.SO_RCVTIMEO, timeval)
+        comes(b"hi")
+        log.append(("what there is", tried(other.recv, 99)))
+        comes(b"jk")
+        one.shutdown(std.SHUT_WR)
+        time.sleep(MOMENT)
+        log.append(("the end", readable(other)))
+        log.append(("the rest", (tried(other.recv, 99), tried(other.recv, 99))))
+    return log
+
+
+def test_a_socket_is_readable_from_its_low_mark_on() -> None:
+    go_alike(low_mark, 0)
+
+
+def inherited(_: int) -> Log:
+    log: Log = []
+    with std.socket() as listener, std.socket() as client:
+        listener.setsockopt(ANY, std.SO_RCVLOWAT, 4)
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        client.connect(listener.getsockname())
+        accepted = listener.accept()[0]
+        with accepted:
+            for data in (b"abc", b"d"):
+                client.send(data)
+                time.sleep(MOMENT)
+                log.append((f"{data!r}", readable(accepted)))
+    return log
+
+
+def test_the_low_mark_is_inherited() -> None:
+    go_alike(inherited, 0)
+
+
+def cork(_: int) -> Log:
+    log: Log = []
+    one, other = pair()
+    with one, other:
+        other.setblocking(False)
+
+        def shown(step: str) -> None:
+            time.sleep(MOMENT)
+            log.append((step, tried(other.recv, 9)))
+
+        one.setsockopt(TCP, std.TCP_NODELAY, 1)
+        one.setsockopt(TCP, std.TCP_CORK, 1)
+        one.send(b"a")
+        shown("held")
+        one.setsockopt(TCP, std.TCP_NODELAY, 1)
+        shown("pushed")
+        one.send(b"b")
+        shown("held again")
+        one.setsockopt(TCP, std.TCP_CORK, 0)
+        shown("let go")
+    return log
+
+
+def test_a_cork_holds_whatever_was_said_before() -> None:
+    go_alike(cork, 0)
+
+
+def no_fin_wait_2(_: int) -> Log:
+    log: Log = []
+    one, other = pair()
+    with other:
+        one.setsockopt(TCP, std.TCP_LINGER2, -1)
+        one.close()
+        time.sleep(DELAYED)
+        log.append(("reset", readable(other)))
+        log.append(("end", tried(other.recv, 9)))
+        log.append(("gone", tried(other.send, b"x")))
+    return log
+
+
+def test_a_closed_socket_need_not_wait_for_the_end_of_its_peer() -> None:
+    go_alike(no_fin_wait_2, 0)
+
+
+def window(_: int) -> Log:
+    log: Log = []
+    with std.socket() as listener, std.socket() as client:
+        listener.setsockopt(TCP, std.TCP_WINDOW_CLAMP, 20_000)
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        client.connect(listener.getsockname())
+        accepted = listener.accept()[0]
+        with accepted:
+            for size in (1, 5000, 10_000):
+                client.sendall(bytes(size))
+                accepted.recv(size, std.MSG_WAITALL)
+                time.sleep(MOMENT)
+                info = client.getsockopt(TCP, std.TCP_INFO, 256)
+                (offered,) = struct.unpack_from("@I", info, 228)
+                log.append(("at most", 0 < offered < 20_000 + SCALED))
+            accepted.setsockopt(TCP, std.TCP_WINDOW_CLAMP, 1000)
+            log.append(("least", accepted.getsockopt(TCP, std.TCP_WINDOW_CLAMP)))
+            accepted.setsockopt(TCP, std.TCP_WINDOW_CLAMP, 300_000)
+            client.sendall(bytes(100_000))
+            log.append(("goes on", len(accepted.recv(100_000, std.MSG_WAITALL))))
+    return log
+
+
+def test_a_clamp_bounds_the_window() -> None:
+    """As man 7 tcp says; Linux's tuning of the buffer moves the clamp with it."""
+    with modules.installed():
+        world = World(1)
+        told = dict(world.thread(world.host("a"), window, 0).result())
+    assert told == {"at most": True, "least": 1152, "goes on": 100_000}
