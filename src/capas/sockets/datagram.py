@@ -21,7 +21,10 @@ from capas.wire import address as addr
 
 #: option name -> attribute of `DatagramOptions`
 _PLAIN: Final = {
+    "bind_no_port": "bind_no_port",
     "broadcast": "broadcast",
+    "free_bind": "free_bind",
+    "transparent": "transparent",
     "reuse_address": "reuse_address",
     "reuse_port": "reuse_port",
     "no_check_tx": "no_check_tx",
@@ -119,7 +122,9 @@ class DatagramDescription(Description):
             result.flags = MSG_TRUNC
             result.whole = len(data)
         if self._ancillary:
-            result.ancillary = messages.describe(self.settings, self.family, self.driver, datagram)
+            result.ancillary = messages.describe(
+                self.settings, self.family, self.driver, datagram, self.transport.port
+            )
         return result
 
     @abstractmethod

@@ -25,6 +25,8 @@ _IPV6_HOPLIMIT: Final = options.number("IPV6_HOPLIMIT", 52)
 _IPV6_TCLASS: Final = options.number("IPV6_TCLASS", 67)
 _IP_TTL: Final = options.number("IP_TTL", 2)
 _IP_TOS: Final = options.number("IP_TOS", 1)
+_IP_ORIGDSTADDR: Final = options.number("IP_RECVORIGDSTADDR", 20)
+_IPV6_ORIGDSTADDR: Final = options.number("IPV6_RECVORIGDSTADDR", 74)
 _IP_RECVERR: Final = options.number("IP_RECVERR", 11)
 _IPV6_RECVERR: Final = options.number("IPV6_RECVERR", 25)
 _RIGHTS: Final = 1  # SCM_RIGHTS
@@ -51,6 +53,8 @@ WANTED: Final = (
     "receive_hops",
     "receive_tos",
     "receive_tclass",
+    "receive_destination",
+    "receive_destination6",
     "timestamp",
     "timestamp_ns",
     "gro",
@@ -66,9 +70,9 @@ def membership6(value: bytes) -> tuple[bytes, int]:
 
 
 def describe(
-    settings: options.Settings, family: int, driver: Driver, datagram: Datagram
+    settings: options.Settings, family: int, driver: Driver, datagram: Datagram, port: int
 ) -> Ancillary:
-    """What a program asked to be told of a received datagram."""
+    """What a program asked to be told of a datagram received on ``port``."""
     found: Ancillary = []
     get = settings.get
     destination = datagram.destination
@@ -87,6 +91,9 @@ def describe(
             found.append((options.IP, _IP_TTL, struct.pack("@i", datagram.ttl)))
         if get("receive_tos"):
             found.append((options.IP, _IP_TOS, bytes((datagram.tos,))))
+        if get("receive_destination"):
+            name = _SOCKADDR4.pack(socket.AF_INET, port.to_bytes(2, "big"), destination)
+            found.append((options.IP, _IP_ORIGDSTADDR, name))
     if family == socket.AF_INET6:
         if get("packet_info6"):
             shown = destination if len(destination) == 16 else addr.map_v4(destination)
@@ -96,6 +103,10 @@ def describe(
             found.append((options.IPV6, _IPV6_HOPLIMIT, struct.pack("@i", datagram.ttl)))
         if get("receive_tclass"):
             found.append((options.IPV6, _IPV6_TCLASS, struct.pack("@i", datagram.tos)))
+        if get("receive_destination6") and len(destination) == 16:
+            scope = datagram.interface if addr.is_link_local(destination) else 0
+            ends = socket.AF_INET6, port.to_bytes(2, "big"), 0, destination, scope
+            found.append((options.IPV6, _IPV6_ORIGDSTADDR, _SOCKADDR6.pack(*ends)))
     if datagram.segment and get("gro"):
         found.append((options.UDP, _GRO, struct.pack("@H", datagram.segment)))
     return found

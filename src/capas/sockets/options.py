@@ -147,6 +147,9 @@ for _constant, _linux, _option in (
     ("IPV6_DONTFRAG", 62, Option("dont_fragment")),
     ("IPV6_RECVTCLASS", 66, Option("receive_tclass")),
     ("IPV6_TCLASS", 67, Option("tclass", INT, 0, -1, 255)),
+    ("IPV6_RECVORIGDSTADDR", 74, Option("receive_destination6", types=DATAGRAM | RAW)),
+    ("IPV6_TRANSPARENT", 75, Option("transparent")),  # the same as of IP (Linux), as IPV6_FREEBIND
+    ("IPV6_FREEBIND", 78, Option("free_bind")),
     ("IPV6_AUTOFLOWLABEL", 70, Option("auto_flow_label", BOOL, 1)),
 ):
     _add(IPV6, _constant, _linux, _option)

@@ -83,15 +83,18 @@ class StreamDescription(Description):
         """bind(2): hold the address and port."""
         if self.connection is not None and self.connection.state == states.CLOSED:
             self._abandon()
-        if self.binding is not None or self.connection is not None:
+        if self.connection is not None or (self.binding is not None and self.binding.port):
             raise fail(errno.EINVAL)
         packed, port, scope = address
+        get = self.settings.get
         if len(packed) == 16 and addr.is_multicast(packed):
             raise fail(errno.EINVAL)
-        if not is_own(self.host.net, packed):
+        free = get("free_bind") or get("transparent")
+        if not free and not is_own(self.host.net, packed):
             raise fail(errno.EADDRNOTAVAIL)
         self._scope = scope
-        self.binding = self._tcp.bind(self._wish(packed, port))
+        wish = self._wish(packed, port)
+        self.binding = wish if get("bind_no_port") and not port else self._tcp.bind(wish)
         if len(packed) == 16 and not addr.is_unspecified(packed):
             self.settings.values["v6only"] = 1
 
@@ -117,6 +120,8 @@ class StreamDescription(Description):
         if self.binding is None:
             self.bind((self._wildcard(), 0, 0))
         assert self.binding is not None
+        if not self.binding.port:  # IP_BIND_ADDRESS_NO_PORT
+            self._tcp.bind(self.binding)
         listener = self._tcp.listen(self.binding, backlog, self.driver.now())
         self.listener = listener
         for name, value in self.settings.values.items():
@@ -295,9 +300,9 @@ class StreamDescription(Description):
             self.listener = None
         if self.connection is not None:
             self.connection.close(now)
-        if self.binding is not None:
+        if self.binding is not None and self.binding.port:
             self._tcp.bindings.release(self.binding)
-            self.binding = None
+        self.binding = None
         self.kick()
 
     # -- names and errors -------------------------------------------------------------------------

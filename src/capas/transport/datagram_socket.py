@@ -77,8 +77,10 @@ class DatagramOptions:
     """What setsockopt can change; 0 and False are the defaults unless said."""
 
     __slots__ = (
+        "bind_no_port",
         "broadcast",
         "device",
+        "free_bind",
         "gro",
         "multicast_all",
         "multicast_hops",
@@ -93,13 +95,16 @@ class DatagramOptions:
         "reuse_port",
         "segment",
         "tos",
+        "transparent",
         "ttl",
         "v6only",
     )
 
     def __init__(self, receive_buffer: int) -> None:
+        self.bind_no_port: bool = False  # bind with port 0 leaves the port to connect and send
         self.broadcast: bool = False
         self.device: int = 0  # interface index, SO_BINDTODEVICE
+        self.free_bind: bool = False  # bind to addresses that are not ours; transparent: likewise
         self.gro: bool = False
         self.multicast_all: bool = True
         self.multicast_hops: int = 1
@@ -114,6 +119,7 @@ class DatagramOptions:
         self.reuse_port: bool = False
         self.segment: int = 0  # UDP_SEGMENT: bytes per datagram of a larger send
         self.tos: int = 0
+        self.transparent: bool = False
         self.ttl: int = 0
         self.v6only: bool = False
 

@@ -19,7 +19,7 @@ from capas.transport.datagram_socket import (
     Destination,
 )
 from capas.transport.endpoint import Endpoint
-from capas.transport.way import connecting, find_way, is_own
+from capas.transport.way import connecting, find_way, may_bind
 from capas.wire import address as addr
 from capas.wire.icmp import ICMP, ICMPV6
 
@@ -59,7 +59,7 @@ class RawSocket(DatagramSocket):
         """Take only packets to ``address``, and send from it; there are no ports."""
         if len(address) == len(self.wildcard) and self.remote:
             raise os_error(errno.EINVAL)
-        if len(address) != len(self.wildcard) or not is_own(self.net, address):
+        if len(address) != len(self.wildcard) or not may_bind(self.net, self, address):
             raise os_error(errno.EADDRNOTAVAIL)
         self.local = self.bound_address = address
 

@@ -27,7 +27,7 @@ from capas.transport.endpoint import Endpoint
 from capas.transport.ports import EphemeralPorts, overlap
 from capas.transport.udp_output import send
 from capas.transport.udp_socket import UdpSocket
-from capas.transport.way import connecting, is_own
+from capas.transport.way import connecting, may_bind
 from capas.wire import address as addr
 from capas.wire import udp as wire
 
@@ -200,10 +200,11 @@ class UdpLayer(TransportHandler):
         """Bind ``socket``; port 0 picks one."""
         if socket.port:
             raise os_error(errno.EINVAL)
-        if not is_own(self.net, address):
+        if not may_bind(self.net, socket, address):
             raise os_error(errno.EADDRNOTAVAIL)
-        self._take(socket, address, port, b"", 0)
-        socket.bound_address = address
+        if port or not socket.options.bind_no_port:
+            self._take(socket, address, port, b"", 0)
+        socket.local = socket.bound_address = address
 
     def bind_to_send(self, socket: UdpSocket, address: bytes, port: int) -> None:
         """Pick a port if it has none, by whom it is to send to (RFC 6056 §3.3.3)."""
@@ -238,7 +239,6 @@ class UdpLayer(TransportHandler):
         local, address = connecting(self.net, socket, address, port, scope)
         if socket.port == 0:
             self._take(socket, local, 0, address, port)
-            socket.bound_address = socket.wildcard
         socket.local = local
         socket.remote = address
         socket.remote_port = port

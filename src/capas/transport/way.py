@@ -55,6 +55,12 @@ def is_own(net: Internet, address: bytes) -> bool:
     return not sends_from(net, address) or net.is_local(address)
 
 
+def may_bind(net: Internet, socket: DatagramSocket, address: bytes) -> bool:
+    """As `is_own`, and with IP_FREEBIND or IP_TRANSPARENT any that nobody has yet."""
+    options = socket.options
+    return options.free_bind or options.transparent or is_own(net, address)
+
+
 def connecting(
     net: Internet, socket: DatagramSocket, address: bytes, port: int, scope: int
 ) -> tuple[bytes, bytes]:

@@ -320,3 +320,84 @@ def test_a_clamp_bounds_the_window() -> None:
         world = World(1)
         told = dict(world.thread(world.host("a"), window, 0).result())
     assert told == {"at most": True, "least": 1152, "goes on": 100_000}
+
+
+def addresses_of_others(_: int) -> Log:
+    log: Log = []
+    for family, level, option, name in (
+        (std.AF_INET, IP, 15, "192.0.2.9"),  # IP_FREEBIND
+        (std.AF_INET6, IPV6, 78, "2001:db8::9"),  # IPV6_FREEBIND
+        (std.AF_INET6, IP, 15, "2001:db8::9"),
+    ):
+        for kind in (STREAM, DATAGRAM):
+            with std.socket(family, kind) as sock:
+                log.append((name, tried(sock.bind, (name, 0))))
+                sock.setsockopt(level, option, 1)
+                log.append(("free", tried(sock.bind, (name, 0))))
+                log.append(("at", sock.getsockname()[0]))
+                log.append(("reads", sock.getsockopt(level, option)))
+                log.append(("listens", kind == STREAM and tried(sock.listen)))
+    return log
+
+
+def test_a_free_bind_takes_any_address() -> None:
+    go_alike(addresses_of_others, 0)
+
+
+def ports_chosen_late(_: int) -> Log:
+    log: Log = []
+
+    def bound(kind: int) -> std.socket:
+        sock = std.socket(std.AF_INET, kind)
+        sock.setsockopt(IP, 24, 1)  # IP_BIND_ADDRESS_NO_PORT
+        sock.bind(("127.0.0.5", 0))
+        log.append(("no port", sock.getsockname()))
+        return sock
+
+    def shown(step: str, sock: std.socket) -> None:
+        name, port = sock.getsockname()
+        log.append((step, (name, port > 0)))
+
+    with bound(STREAM) as listener, bound(STREAM) as client:
+        log.append(("again", tried(listener.bind, ("127.0.0.6", 0))))
+        listener.listen()
+        shown("listens", listener)
+        log.append(("too late", tried(listener.bind, ("127.0.0.5", 0))))
+        client.connect(listener.getsockname())
+        shown("connected", client)
+        accepted, peer = listener.accept()
+        with accepted:
+            log.append(("the same", peer == client.getsockname()))
+    with bound(DATAGRAM) as one, bound(DATAGRAM) as other, bound(STREAM):
+        one.bind(("127.0.0.6", 0))
+        one.connect(("127.0.0.1", 9))
+        shown("connected", one)
+        other.sendto(b"x", one.getsockname())
+        shown("sent", other)
+    return log
+
+
+def test_a_port_may_be_chosen_late() -> None:
+    go_alike(ports_chosen_late, 0)
+
+
+def destinations(_: int) -> Log:
+    log: Log = []
+    for family, level, option, host in (
+        (std.AF_INET, IP, 20, "127.0.0.5"),  # IP_RECVORIGDSTADDR
+        (std.AF_INET6, IPV6, 74, "::1"),  # IPV6_RECVORIGDSTADDR
+    ):
+        with std.socket(family, DATAGRAM) as sock:
+            sock.setsockopt(level, option, 1)
+            sock.bind(("0.0.0.0" if family == std.AF_INET else "::", 0))
+            port = sock.getsockname()[1]
+            sock.sendto(b"x", (host, port))
+            time.sleep(MOMENT)
+            ((at, kind, name),) = sock.recvmsg(9, 99)[1]
+            log.append((host, (at, kind, len(name), name[:2], name[4:])))
+            log.append(("the port", int.from_bytes(name[2:4], "big") == port))
+    return log
+
+
+def test_the_destination_of_a_datagram() -> None:
+    go_alike(destinations, 0)
