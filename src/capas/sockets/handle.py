@@ -14,7 +14,7 @@ from typing import Any, Final, Self, TypeVar
 
 from capas.base.clock import NEVER, SECOND, US
 from capas.host.host import Host
-from capas.sockets import options
+from capas.sockets import linger, options
 from capas.sockets.arguments import TIME_MAX, seconds
 from capas.sockets.current import require_host
 from capas.sockets.description import Description
@@ -123,6 +123,7 @@ class Handle(std.socket):
         if getattr(self, "_fd", -1) >= 0:
             warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
             self._io_refs = 0
+            self._description.settings.values.pop("linger", None)  # no wait in a finaliser
             self.close()
 
     # -- what it is -------------------------------------------------------------------------------
@@ -242,8 +243,7 @@ class Handle(std.socket):
     def _real_close(self, *_: Any) -> None:
         fd, self._fd = self._fd, -1
         if fd >= 0:
-            with self._driver.lock:
-                self._driver.descriptors.close(fd)
+            linger.close(self._driver, fd)
 
     def detach(self) -> int:
         """Give up the descriptor without closing it."""

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, Final
 
-from capas.sockets import options
+from capas.sockets import linger, options
 from capas.sockets.arguments import writable
 from capas.sockets.current import current_host, require_host
 from capas.sockets.driver import VIRTUAL_FD, Descriptors, driver_of
@@ -75,7 +75,7 @@ def close(real: Callable[[int], None]) -> Callable[[int], None]:
         if fd < VIRTUAL_FD:
             real(fd)
         else:
-            _of(fd).close(fd)
+            linger.close(driver_of(require_host()), fd)
 
     return close
 

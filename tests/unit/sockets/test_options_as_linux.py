@@ -2,10 +2,12 @@
 """What options take, read back and do, on Linux's sockets over loopback and on ours."""
 
 import errno
+import os
 import select
 import socket as std
 import struct
 import sys
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -401,3 +403,63 @@ def destinations(_: int) -> Log:
 
 def test_the_destination_of_a_datagram() -> None:
     go_alike(destinations, 0)
+
+
+def filled(seconds: int) -> tuple[std.socket, std.socket]:
+    """A pair whose first has more to send than the second's buffer takes."""
+    one, other = pair()
+    one.setsockopt(ANY, std.SO_LINGER, struct.pack("@ii", 1, seconds))
+    one.setblocking(False)
+    quiet = 0
+    while quiet < 2:
+        try:
+            while True:
+                one.send(bytes(65_536))
+                quiet = 0
+        except BlockingIOError:
+            quiet += 1
+            time.sleep(MOMENT)
+    return one, other
+
+
+def lingering(_: int) -> Log:
+    log: Log = []
+
+    def closes(step: str, close: Callable[[], None]) -> None:
+        begun = time.monotonic()
+        close()
+        log.append((step, round(time.monotonic() - begun, 1)))
+
+    one, other = pair()
+    with other:
+        one.setsockopt(ANY, std.SO_LINGER, struct.pack("@ii", 1, 5))
+        one.send(b"x")
+        closes("all is acknowledged", one.close)
+    one, other = filled(1)
+    with other:
+        closes("nobody reads", one.close)
+    one, other = filled(5)
+    with other:
+
+        def read() -> None:
+            time.sleep(0.3)
+            while other.recv(1 << 20):
+                pass
+
+        reader = threading.Thread(target=read)
+        reader.start()
+        closes("somebody reads", one.close)
+        reader.join()
+    one, other = filled(5)
+    with other, one.dup():
+        closes("another descriptor is open", one.close)
+        other.setsockopt(ANY, std.SO_LINGER, struct.pack("@ii", 1, 0))
+        other.close()
+    one, other = filled(1)
+    with other:
+        closes("by its number", lambda: os.close(one.detach()))
+    return log
+
+
+def test_close_waits_as_long_as_it_lingers() -> None:
+    go_alike(lingering, 0)

@@ -106,7 +106,7 @@ def done(c: "TcpConnection", now: int) -> None:
         life.charged = 0
     c.env.gone(c, now)
     bits = READ | WRITE | HANGUP | (ERROR if c.error else 0)
-    if life.orphan:
+    if life.orphan and c.options.linger <= 0:
         c.endpoint.readiness |= bits  # there is nobody to tell
     else:
         c.endpoint.set_ready(bits)
@@ -128,6 +128,8 @@ def fin_wait_2(c: "TcpConnection", now: int) -> None:
         abort(c, now)
     elif c.life.orphan:
         c.timers.set(tt.TIME_WAIT, now + c.options.linger2)
+        if c.options.linger > 0:
+            c.endpoint.set_ready(HANGUP)  # close(2) waits for this
 
 
 def refuse(c: "TcpConnection", raw_ack: int, now: int) -> None:
