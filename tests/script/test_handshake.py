@@ -215,6 +215,26 @@ def test_a_syn_ack_is_repeated_and_forgotten() -> None:
     assert not listener.half_open
 
 
+def test_who_has_nothing_to_say_is_asked_once_more() -> None:
+    """TCP_DEFER_ACCEPT: no repeats meanwhile, and one at the end (Linux syn_ack_recalc)."""
+    script = Script()
+    listener = script.listen()
+    listener.options.defer_accept = 2
+    peer = script.peer()
+    peer.send(SYN)
+    peer.expect(SYN | ACK, seq=0)
+    peer.send(ACK)
+    script.run(2 * SECOND)
+    peer.expect_nothing()
+    assert not listener.queue
+    assert script.counter("tcp.deferred_accept") == 1
+    script.run(SECOND)
+    peer.expect(SYN | ACK, seq=0)
+    peer.send(ACK)
+    assert listener.queue
+    assert not listener.deferred
+
+
 @pytest.mark.rfc("6298", "5", "5.7")
 def test_after_a_lost_syn_the_rto_is_three_seconds() -> None:
     script, c, peer = syn_sent(tcp_timestamps=False)

@@ -152,6 +152,7 @@ class StreamDescription(Description):
         """A socket for a connection that was taken: it inherits the listener's options."""
         accepted = StreamDescription(self.host, self.driver, self.family, self.proto, connection)
         accepted.settings = options.Settings(self.settings.values)
+        accepted.settings.values.pop("defer_accept", None)
         accepted.congestion = self.congestion
         return accepted
 

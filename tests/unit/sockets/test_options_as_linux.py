@@ -461,5 +461,40 @@ def lingering(_: int) -> Log:
     return log
 
 
+@pytest.mark.slow
 def test_close_waits_as_long_as_it_lingers() -> None:
     go_alike(lingering, 0)
+
+
+def deferred(_: int) -> Log:
+    log: Log = []
+    for seconds, data_after in ((1, 9.0), (3, 0.0), (3, 0.3), (0, 0.3)):
+        with std.socket() as listener:
+            listener.bind(("127.0.0.1", 0))
+            listener.setsockopt(TCP, std.TCP_DEFER_ACCEPT, seconds)
+            listener.listen()
+            begun = time.monotonic()
+            with std.create_connection(listener.getsockname()) as client:
+                sends = threading.Timer(data_after, client.send, (b"x",))
+                sends.start()
+                time.sleep(MOMENT)
+                log.append((f"{seconds} s, data after {data_after}", readable(listener)))
+                with listener.accept()[0] as accepted:
+                    log.append(("accepted after", round(time.monotonic() - begun, 1)))
+                    log.append(("inherits", accepted.getsockopt(TCP, std.TCP_DEFER_ACCEPT)))
+                    sends.cancel()
+                    sends.join()
+    with std.socket() as listener:
+        listener.setsockopt(TCP, std.TCP_DEFER_ACCEPT, 3)
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        with std.create_connection(listener.getsockname()) as client:
+            client.shutdown(std.SHUT_WR)
+            time.sleep(MOMENT)
+            log.append(("an end is news", readable(listener)))
+    return log
+
+
+@pytest.mark.slow
+def test_a_listener_may_wait_for_data() -> None:
+    go_alike(deferred, 0)

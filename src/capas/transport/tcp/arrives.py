@@ -218,7 +218,8 @@ def fifth_check_ack(c: "TcpConnection", seg: Segment, now: int) -> bool:
             closing.refuse(c, ack & M32, now)
             return False
         early = c.fast is not None and c.fast.early
-        if c.listener is not None and not early and not c.listener.may_establish(c, now):
+        bare = not seg.length and not seg.flags & FIN
+        if c.listener is not None and not early and not c.listener.may_establish(c, bare, now):
             return False
         handshake.syn_acknowledged(c, seg, now)
         c.tx.snd_wl1 = seg.seq - 1

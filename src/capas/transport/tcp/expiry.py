@@ -53,9 +53,11 @@ def _retransmission(c: "TcpConnection", now: int) -> None:
 
 def _handshake(c: "TcpConnection", now: int) -> None:
     """SYN or SYN-ACK again, a limited number of times (RFC 9293 §3.8.3 R2 for SYN)."""
-    passive = c.state == SYN_RECEIVED and c.passive
-    limit = c.config.tcp_synack_retries if passive else c.options.syncnt
-    if c.recovery.timeouts >= limit:
+    passive, again = c.state == SYN_RECEIVED and c.passive, True
+    waits = c.recovery.timeouts < (c.config.tcp_synack_retries if passive else c.options.syncnt)
+    if passive and c.listener is not None:
+        waits, again = c.listener.may_repeat(c)
+    if not waits:
         c.counters.add("tcp.handshake_timeout")
         if passive:
             closing.done(c, now)
@@ -64,6 +66,9 @@ def _handshake(c: "TcpConnection", now: int) -> None:
         return
     c.recovery.timeouts += 1
     c.rtt.backed_off()
+    c.timers.set(tt.RTO, now + c.rtt.rto)
+    if not again:
+        return
     first = c.board.first()
     if first is not None:
         c.board.retransmitted(first, now)
@@ -74,7 +79,6 @@ def _handshake(c: "TcpConnection", now: int) -> None:
             now, "tcp.rto", f"{c.describe()}: SYN again, next RTO {c.rtt.rto / 1e6:.0f} ms"
         )
     handshake.send_syn(c, now)
-    c.timers.set(tt.RTO, now + c.rtt.rto)
 
 
 def _suspect_path(c: "TcpConnection", now: int) -> None:

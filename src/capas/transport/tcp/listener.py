@@ -28,6 +28,7 @@ class TcpListener:
     ``options``  inherited by the connections it makes; ``congestion``: "" means the host's
     ``receive_buffer`` ``send_buffer``  bytes, 0: the host's setting
     ``tos`` ``ttl``  of what they send, from the SYN-ACK on; ttl 0: the host's default
+    ``deferred``  half-open ones whose last ACK came without the data to wait for, by key
     ``half_open``  connections in SYN-RECEIVED; ``backlog``: cap of the accept queue
     """
 
@@ -38,6 +39,7 @@ class TcpListener:
         "children",
         "closed",
         "congestion",
+        "deferred",
         "endpoint",
         "env",
         "fastopen_keys",
@@ -64,6 +66,7 @@ class TcpListener:
         self.ttl: int = 0
         self.queue: deque[TcpConnection] = deque()
         self.children: dict[bytes, TcpConnection] = {}  # half-open, by key
+        self.deferred: dict[bytes, None] = {}
         self.closed: bool = False
         self.fastopen_queue: int = 0  # TCP_FASTOPEN: early children at a time
         self.fastopen_no_cookie: bool = False  # TCP_FASTOPEN_NO_COOKIE
@@ -105,8 +108,15 @@ class TcpListener:
         self.queue.append(c)
         self.endpoint.set_ready(READ)
 
-    def may_establish(self, c: "TcpConnection", now: int) -> bool:
-        """The last ACK of a handshake came: is there room?  If not, it is as if it was lost."""
+    def may_establish(self, c: "TcpConnection", bare: bool, now: int) -> bool:
+        """The last ACK of a handshake came: is there room?  If not, it is as if it was lost.
+
+        So it is, too, while TCP_DEFER_ACCEPT waits for data and this is ``bare``.
+        """
+        if bare and c.recovery.timeouts < c.options.defer_accept and c.path.key in self.children:
+            self.deferred[c.path.key] = None
+            self.env.counters.add("tcp.deferred_accept")
+            return False
         if len(self.queue) <= self.backlog:  # as `has_room`
             return True
         self.env.counters.add("tcp.accept_queue_full")
@@ -120,6 +130,7 @@ class TcpListener:
     def established(self, c: "TcpConnection", now: int) -> None:
         """A handshake is complete."""
         self.children.pop(c.path.key, None)
+        self.deferred.pop(c.path.key, None)
         if self.closed:
             closing.abort(c, now)
             return
@@ -131,6 +142,18 @@ class TcpListener:
     def forget(self, c: "TcpConnection") -> None:
         """A connection ended before it was accepted."""
         self.children.pop(c.path.key, None)
+        self.deferred.pop(c.path.key, None)
+
+    def may_repeat(self, c: "TcpConnection") -> tuple[bool, bool]:
+        """Whether the SYN-ACK of ``c`` is still worth the wait, and another (Linux).
+
+        A peer that has answered without data is left alone while TCP_DEFER_ACCEPT lasts, and asked
+        once more at its end.
+        """
+        repeats, wanted = c.recovery.timeouts, c.options.defer_accept
+        waits = wanted > 0 and c.path.key in self.deferred
+        over = repeats >= self.env.config.tcp_synack_retries and (not waits or repeats >= wanted)
+        return not over, not waits or repeats >= wanted - 1
 
     def accept(self, now: int) -> "TcpConnection | None":
         """The next connection, or None.  One that was reset meanwhile is still handed out."""

@@ -47,7 +47,7 @@ def arrives(c: "TcpConnection", seg: Segment, now: int) -> None:
         c.set_state(ESTABLISHED, now)
         handshake.established(c, now)
         c.rx.ack = ACK_NOW
-        if c.life.writer_waits:
+        if c.life.writer_waits or c.options.defer_accept:
             # What waits will carry the acknowledgement, and is an answer (Linux, likewise).
             c.life.data_heard = now
             c.rx.ack = ACK_DELAYED
