@@ -57,7 +57,7 @@ def _seed(self: random.Random, a: Any = None, version: int = 2) -> None:
 
 def _seed_all(a: Any = None, version: int = 2) -> None:
     """``random.seed``, which is bound to the genuine one."""
-    random._inst.seed(a, version)  # type: ignore[attr-defined]
+    random._inst.seed(a, version)
 
 
 def _uuid1(node: int | None = None, clock_seq: int | None = None) -> uuid.UUID:
