@@ -199,7 +199,7 @@ class LoopSelector(selectors.BaseSelector):
         else:
             deadline = min(driver.now() + math.ceil(timeout * SECOND), NEVER)
         self._woken = self._told = False
-        if self._processes or self._has_helper():
+        if self._processes or (driver.helpers and self._has_helper()):
             with self._outside:
                 driver.turn(deadline)
         else:

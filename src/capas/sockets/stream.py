@@ -9,6 +9,7 @@ connections inherit the listener's (as in Linux).
 
 import errno
 import socket
+from functools import partial
 from typing import Final
 
 from capas.base.checksum import Buffer
@@ -124,11 +125,7 @@ class StreamDescription(Description):
             self._tcp.bind(self.binding)
         listener = self._tcp.listen(self.binding, backlog, self.driver.now())
         self.listener = listener
-        for name, value in self.settings.values.items():
-            apply_listener(listener, name, value)
-        if self.congestion:
-            listener.congestion = self.congestion
-        listener.fastopen_keys = list(self.fastopen_keys)
+        streamoptions.begin_listener(self, listener)
         self.exchange(listener.endpoint)
 
     def set_children_nodelay(self) -> None:
@@ -187,7 +184,7 @@ class StreamDescription(Description):
             remote,
             port,
             self.driver.now(),
-            self._set_up,
+            partial(streamoptions.begin_connection, self),
             self.settings.values.get("device", 0) or scope,
             fast,
         )
@@ -221,13 +218,6 @@ class StreamDescription(Description):
             self._abandon()
             raise fail(error)
         self._connected = True
-
-    def _set_up(self, connection: TcpConnection) -> None:
-        """Write all options that were set to a connection that begins."""
-        for name, value in self.settings.values.items():
-            apply_connection(connection, name, value, self.now())
-        if self.congestion:
-            connection.set_congestion(self.congestion)
 
     # -- data -------------------------------------------------------------------------------------
 

@@ -92,6 +92,23 @@ def apply_listener(listener: TcpListener, name: str, value: int) -> None:
         set_user_option(listener, name, value)
 
 
+def begin_connection(description: "StreamDescription", connection: TcpConnection) -> None:
+    """Write all options that were set to a connection that begins."""
+    for name, value in description.settings.values.items():
+        apply_connection(connection, name, value, description.now())
+    if description.congestion:
+        connection.set_congestion(description.congestion)
+
+
+def begin_listener(description: "StreamDescription", listener: TcpListener) -> None:
+    """The same for one who begins to listen."""
+    for name, value in description.settings.values.items():
+        apply_listener(listener, name, value)
+    if description.congestion:
+        listener.congestion = description.congestion
+    listener.fastopen_keys = list(description.fastopen_keys)
+
+
 def set_user_option(owner: TcpConnection | TcpListener, name: str, value: int) -> bool:
     """Write an option in the units of `UserOptions`; False if it is none of TCP's."""
     settings = owner.options.copy()  # others may share the one it has
