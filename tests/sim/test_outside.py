@@ -20,6 +20,7 @@ import pytest
 
 import capas
 from capas.errors import DeadlockError
+from capas.sim import virtual_time
 from capas.sockets.driver import VIRTUAL_FD
 
 pytestmark = pytest.mark.skipif(not hasattr(select, "poll"), reason="Windows has no such pipes")
@@ -258,3 +259,49 @@ def test_forked_processes_are_the_machines(world: Any) -> None:
             process.join()
 
     assert world.thread("a", program).result() == (True, True)
+
+
+def waits_with_a_limit() -> object:
+    return subprocess.Popen(["sleep", "0.2"]).wait(5)
+
+
+def runs_with_a_limit() -> object:
+    return subprocess.run(["sleep", "0.2"], timeout=5, check=True).returncode
+
+
+def asks_again() -> object:
+    process = subprocess.Popen(["sleep", "0.2"])
+    while process.poll() is None:
+        time.sleep(0.1)
+    return process.returncode
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("program", [waits_with_a_limit, runs_with_a_limit, asks_again])
+def test_a_quick_process_takes_no_virtual_time(world: Any, program: Any) -> None:
+    """Minutes went by: the limit was genuine and the sleeps were not."""
+    assert world.thread("a", program).result() == 0
+    assert world.now == 0
+
+
+@pytest.mark.slow
+def test_a_slow_process_holds_virtual_time_to_the_real(world: Any) -> None:
+    def program() -> tuple[float, float]:
+        process = subprocess.Popen(["sleep", "60"])
+        begin, watch = time.monotonic(), virtual_time.stopwatch()
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.3)
+        for _ in range(3):
+            assert process.poll() is None
+            time.sleep(0.1)
+        took = time.monotonic() - begin, virtual_time.stopwatch() - watch
+        time.sleep(3600)  # that is no wait for a process
+        process.kill()
+        assert process.wait(5) < 0
+        return took
+
+    watch = virtual_time.stopwatch()
+    virtual, real = world.thread("a", program).result()
+    assert 0.6 <= virtual < 0.601
+    assert real >= 1 + virtual - 0.001  # the second, and then as long
+    assert virtual_time.stopwatch() - watch < 60

@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable
 from typing import Final, final
 
-_HOLD: Final = 1.0  # s of real time in which virtual time stands still for a process
+HOLD: Final = 1.0  # s of real time in which virtual time stands still for a process
 _PATIENCE: Final = 10.0  # s of real time before a wait for virtual ones as well is a deadlock
 
 
@@ -23,21 +23,23 @@ class Outside:
     ``look(seconds)``  waits so long for a descriptor to be ready, and wakes the program
     ``helper()``       the thread that waits for a process, which may be reaped and not yet told of
     ``only``           it waits for nothing else
+    ``hold``           s of real time in which virtual time stands still for it
     """
 
     def __init__(
         self,
         waits: "list[Outside]",
         look: Callable[[float], bool],
-        helper: Callable[[], object | None],
+        helper: Callable[[], object | None] = lambda: None,
         *,
         only: bool,
+        hold: float = HOLD,
     ) -> None:
         self._waits: list[Outside] = waits
         self._look: Callable[[float], bool] = look
         self._helper: Callable[[], object | None] = helper
         self._only: bool = only
-        self._hold: float = _HOLD
+        self._hold: float = hold
 
     def __enter__(self) -> "Outside":
         self._waits.append(self)

@@ -227,7 +227,6 @@ _LEFT_ALONE: Final = (
     "pytest",
     "pytest_timeout",
     "selectors",
-    "subprocess",
     "time",
     "xdist",
 )
@@ -354,6 +353,9 @@ def add_stand_ins(more: Sequence[tuple[ModuleType | type, str, Any, Any]]) -> No
             _taken.clear()
 
 
+monotonic: Final = _monotonic
+sleep: Final = _sleep
+pause: Final = _real_sleep
 Reader = Callable[[], float]
 wall_clock: Final[Reader] = _real_time
 stopwatch: Final[Reader] = _real_perf_counter
