@@ -102,7 +102,9 @@ def test_what_it_waits_for(tap: Lab) -> None:
         KERNEL4, stderr=subprocess.PIPE,
     )  # fmt: skip
     assert process.stderr is not None
-    assert process.stderr.readline().startswith(b"capas: waiting for a DHCP server on capas0")
+    assert process.stderr.readline().startswith(
+        b"capas: waiting up to 30 s for a DHCP server on capas0"
+    )
     process.send_signal(signal.SIGINT)
     assert process.wait(60) == 1  # no answer, as of a ping that is stopped
 

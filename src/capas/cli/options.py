@@ -333,7 +333,7 @@ def _tls_text(error: ssl.SSLError) -> str:
     name: str = getattr(error, "reason", None) or ""  # one that Python raises by itself has none
     if not name:
         return str(error.strerror or error)
-    return name.lower().replace("_", " ") + (": is it TLS?" if name in _NO_TLS else "")
+    return str(name).lower().replace("_", " ") + (": is it TLS?" if name in _NO_TLS else "")
 
 
 def reason(error: BaseException) -> str:
