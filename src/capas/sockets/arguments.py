@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Arguments of socket calls, checked as CPython's C code checks them."""
 
+import errno
 import math
 import operator
 from collections.abc import Iterable
 from typing import Any
 
 from capas.sockets.description import Ancillary
+from capas.sockets.failure import fail
 
 INT_MAX = 0x7FFFFFFF
+IOV_MAX = 1024  # buffers of one call; Linux 6.18, uio.h
 TIME_MAX = 2.0**63 / 1e9  # seconds of 64 bits of ns
 
 
@@ -80,8 +83,10 @@ def writable(buffer: Any, what: str) -> memoryview:
 
 
 def gathered(buffers: Iterable[Any]) -> bytes | memoryview:
-    """The buffers of sendmsg as one."""
+    """The buffers of sendmsg as one; EMSGSIZE if they are too many."""
     pieces = [readable(buffer) for buffer in buffers]
+    if len(pieces) > IOV_MAX:
+        raise fail(errno.EMSGSIZE)
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 

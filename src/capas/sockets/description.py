@@ -169,6 +169,10 @@ class Description(ABC):
     def remote_address(self) -> Address:
         """getpeername(2); ENOTCONN."""
 
+    def accepted_from(self) -> Address:
+        """accept(2): the peer, though it may have gone meanwhile."""
+        return self.remote_address()
+
     def unread(self) -> int:
         """FIONREAD: bytes the next receive call could return."""
         received = self.receive(_MOST, MSG_PEEK)

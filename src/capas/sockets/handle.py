@@ -5,6 +5,7 @@ It inherits from CPython's `socket.socket` without ever running its C initialise
 kernel descriptor.  Times are seconds at this border, ns below.
 """
 
+import contextlib
 import errno
 import operator
 import socket as std
@@ -67,7 +68,7 @@ def describe(host: Host, family: int, type: int, proto: int) -> Description:
 class Handle(std.socket):
     """A descriptor on the current host, or on ``host``."""
 
-    __slots__ = ("_description", "_driver", "_fd", "_timeout")
+    __slots__ = ("_description", "_driver", "_fd", "_proto", "_timeout")
 
     def __init__(
         self,
@@ -96,6 +97,9 @@ class Handle(std.socket):
             self._adopt(description, description.driver.descriptors.add(description))
         else:
             self._reopen(operator.index(fileno), host)
+            if proto == -1:
+                proto = self._description.fact("protocol")
+        self._proto: int = 0 if proto == -1 else int(proto)
         self._timeout: float | None = timeout
         self._closed = False
         if timeout is not None:
@@ -117,14 +121,15 @@ class Handle(std.socket):
     def of(cls, description: Description) -> Self:
         """A socket object with a descriptor of its own for ``description``."""
         fd = description.driver.descriptors.add(description)
-        return cls(fileno=fd, host=description.host)
+        return cls(fileno=fd, host=description.host, proto=description.proto)
 
     def __del__(self) -> None:
         if getattr(self, "_fd", -1) >= 0:
             warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
             self._io_refs = 0
             self._description.settings.values.pop("linger", None)  # no wait in a finaliser
-            self.close()
+            with contextlib.suppress(OSError):  # another object closed the descriptor
+                self.close()
 
     # -- what it is -------------------------------------------------------------------------------
 
@@ -140,8 +145,8 @@ class Handle(std.socket):
 
     @property
     def proto(self) -> int:
-        """The protocol it was made with."""
-        return self._description.proto
+        """The protocol as it was given; of a descriptor that was opened again, SO_PROTOCOL."""
+        return self._proto
 
     @property
     def timeout(self) -> float | None:
@@ -255,4 +260,5 @@ class Handle(std.socket):
         """Another descriptor of the same description."""
         copy = type(self).of(self.description)
         copy._timeout = self._timeout
+        copy._proto = self._proto
         return copy

@@ -100,9 +100,12 @@ def _socketpair(real: Callable[..., Any]) -> Callable[..., Any]:
     def socketpair(
         family: int | None = None, type: int = socket.SOCK_STREAM, proto: int = 0
     ) -> Any:
-        """Of the current host for IP families, else genuine."""
+        """Of the current host for IP families, else genuine; Linux has none at all of those."""
         host = current_host()
         if host is not None and family in (socket.AF_INET, socket.AF_INET6):
+            with Socket(family, type, proto) as sock:
+                if sock.type != socket.SOCK_STREAM:
+                    raise fail(errno.EOPNOTSUPP)
             return socketpair_of(host, int(family))
         return real(family, type, proto)
 
@@ -202,7 +205,8 @@ def _stand_ins() -> list[tuple[Any, str, Any]]:
         (ssl.SSLContext, "wrap_socket", _wrap_socket(ssl.SSLContext.wrap_socket)),
         (ssl.SSLContext, "_wrap_socket", _tls_end(ssl.SSLContext._wrap_socket)),  # type: ignore[attr-defined]
     ]
-    found += _calls(os, "read", "write", "close", "sendfile", "get_blocking", "set_blocking")
+    found += _calls(os, "read", "write", "readv", "writev", "sendfile", "close", "dup", "fstat")
+    found += _calls(os, "fdopen", "get_blocking", "set_blocking")
     found += _calls(os, "get_inheritable", "set_inheritable", "fork")
     for name, ours in (("poll", polling.poll), ("epoll", DispatchingEpoll)):
         if not hasattr(select, name):

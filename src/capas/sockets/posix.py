@@ -1,31 +1,33 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What POSIX does with a descriptor, for virtual ones: read, write, close, dup, flags, sendfile.
+"""What POSIX does with a descriptor, for virtual ones: read, write, close, dup, stat, flags.
 
 Each function here takes the genuine one and gives a stand-in that passes genuine descriptors on.
 Errors are those of the system call (EBADF, EINVAL).
 """
 
 import errno
+import io
 import os
+import stat
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from capas.sockets import linger, options
-from capas.sockets.arguments import writable
+from capas.sockets import linger
+from capas.sockets.arguments import IOV_MAX, writable
 from capas.sockets.current import current_host, require_host
 from capas.sockets.driver import VIRTUAL_FD, Descriptors, driver_of
 from capas.sockets.failure import fail
+from capas.sockets.ioctl import FIOCLEX, FIONCLEX, KNOWN, answer
 from capas.sockets.polling import await_genuine
 from capas.sockets.socket import Socket
 
 _SENDFILE: Final = 1 << 16  # bytes read at once for `os.sendfile`
-_FIONREAD: Final = 0x541B  # Linux 6.18, ioctls.h
-_SIOCATMARK: Final = 0x8905  # sockios.h
-_FIONBIO: Final = 0x5421
 _F_DUPFD, _F_GETFD, _F_SETFD, _F_GETFL, _F_SETFL = 0, 1, 2, 3, 4  # POSIX, fcntl.h
 _FD_CLOEXEC: Final = 1
 _F_DUPFD_CLOEXEC: Final = 1030  # Linux 6.18, fcntl.h
+_SOCKET: Final = stat.S_IFSOCK | 0o777
+_DETAILS: Final = {"st_blksize": 4096, "st_blocks": 0, "st_rdev": 0}
 _RDWR: Final = os.O_RDWR
 _NONBLOCK: Final = int(getattr(os, "O_NONBLOCK", 0))
 
@@ -56,7 +58,7 @@ def _borrowed(fd: int, call: Callable[[Socket], Any]) -> Any:
 
 
 def dup(real: Callable[[int], int]) -> Callable[[int], int]:
-    """``socket.dup``."""
+    """``os.dup`` and ``socket.dup``."""
 
     def dup(fd: int, /) -> int:
         """Another descriptor of the same socket."""
@@ -105,6 +107,104 @@ def write(real: Callable[[int, Any], int]) -> Callable[[int, Any], int]:
         return taken
 
     return write
+
+
+def readv(real: Callable[..., int]) -> Callable[..., int]:
+    """``os.readv``."""
+
+    def readv(fd: int, buffers: Sequence[Any], /) -> int:
+        """The number of bytes scattered into ``buffers``."""
+        if fd < VIRTUAL_FD:
+            await_genuine(fd)
+            return real(fd, buffers)
+        if not _has_room(fd, buffers):
+            return 0
+        received: int = _borrowed(fd, lambda sock: sock.recvmsg_into(buffers)[0])
+        return received
+
+    return readv
+
+
+def writev(real: Callable[..., int]) -> Callable[..., int]:
+    """``os.writev``."""
+
+    def writev(fd: int, buffers: Sequence[Any], /) -> int:
+        """The number of bytes taken from ``buffers``."""
+        if fd < VIRTUAL_FD:
+            return real(fd, buffers)
+        if not _has_room(fd, buffers):
+            return 0
+        taken: int = _borrowed(fd, lambda sock: sock.sendmsg(buffers))
+        return taken
+
+    return writev
+
+
+def _has_room(fd: int, buffers: Sequence[Any]) -> bool:
+    """Whether there are buffers at all; EINVAL if they are too many."""
+    _of(fd)
+    if len(buffers) > IOV_MAX:
+        raise fail(errno.EINVAL)
+    return len(buffers) > 0
+
+
+def fstat(real: Callable[[int], os.stat_result]) -> Callable[[int], os.stat_result]:
+    """``os.fstat``."""
+
+    def fstat(fd: int) -> os.stat_result:
+        """Of a socket; st_ino is the lowest of its descriptors."""
+        if fd < VIRTUAL_FD:
+            return real(fd)
+        table = _of(fd)
+        same = [other for other, kept in table.open.items() if kept is table.open[fd]]
+        owner = os.getuid(), os.getgid()
+        return os.stat_result((_SOCKET, min(same), 0, 1, *owner, 0, 0, 0, 0), _DETAILS)
+
+    return fstat
+
+
+class _Lent(Socket):
+    """A socket object whose descriptor stays open."""
+
+    __slots__ = ()
+
+    def _real_close(self, *_: Any) -> None:
+        self._fd = -1
+
+
+def fdopen(real: Callable[..., Any]) -> Callable[..., Any]:
+    """``os.fdopen``."""
+
+    def fdopen(
+        fd: int,
+        mode: str = "r",
+        buffering: int = -1,
+        encoding: str | None = None,
+        errors: str | None = None,
+        newline: str | None = None,
+        closefd: bool = True,
+        opener: Any = None,
+    ) -> Any:
+        """A file object on a descriptor."""
+        if fd < VIRTUAL_FD:
+            return real(fd, mode, buffering, encoding, errors, newline, closefd, opener)
+        both = "+" in mode
+        if both and buffering != 0:
+            raise io.UnsupportedOperation("File or stream is not seekable.")
+        nonblocking = _of(fd).open[fd].nonblocking
+        ways = ("r" if both or "r" in mode else "") + ("w" if both or "r" not in mode else "")
+        with (Socket if closefd else _Lent)(fileno=fd) as sock:  # until the file is closed
+            sock.settimeout(None)
+            sock.description.nonblocking = nonblocking
+            return sock.makefile(
+                ways + ("b" if "b" in mode else ""),  # type: ignore[call-overload]
+                None if buffering < 0 else buffering,
+                encoding=encoding,
+                errors=errors,
+                newline=newline,
+            )
+
+    return fdopen
 
 
 def fork(real: Callable[[], int]) -> Callable[[], int]:
@@ -226,24 +326,25 @@ def fcntl(real: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def ioctl(real: Callable[..., Any]) -> Callable[..., Any]:
-    """``fcntl.ioctl``: FIONREAD, FIONBIO and SIOCATMARK."""
+    """``fcntl.ioctl``: what `capas.sockets.ioctl` answers, and FD_CLOEXEC."""
 
     def ioctl(fd: Any, request: int, arg: Any = 0, mutate_flag: bool = True, /) -> Any:
-        """As in Linux; EINVAL for other requests."""
+        """As in Linux; ENOTTY for other requests."""
         number = _number(fd)
         if number < VIRTUAL_FD:
             return real(fd, request, arg, mutate_flag)
-        description = _of(number).open[number]
-        if request == _FIONBIO:
-            description.nonblocking = bool(options.as_int(arg))
-            return 0
-        if request not in (_FIONREAD, _SIOCATMARK) or isinstance(arg, int):
-            raise fail(errno.EINVAL)
-        found = description.unread() if request == _FIONREAD else int(description.at_mark())
-        value = found.to_bytes(4, sys.byteorder)
-        if isinstance(arg, bytes) or not mutate_flag:
-            return value + bytes(arg)[4:]
-        writable(arg, "ioctl() argument 3")[:4] = value
+        table = _of(number)
+        if request in (FIOCLEX, FIONCLEX):
+            table.mark(number, request == FIONCLEX)
+            return arg if isinstance(arg, bytes) else 0
+        if isinstance(arg, int):
+            raise fail(errno.EFAULT if request in KNOWN else errno.ENOTTY)
+        passed = arg.encode() if isinstance(arg, str) else bytes(arg)
+        found = answer(table.open[number], request, passed)
+        found = (found + passed[len(found) :])[: len(passed)]
+        if isinstance(arg, bytes | str) or not mutate_flag:
+            return found
+        writable(arg, "ioctl() argument 3")[:] = found
         return 0
 
     return ioctl

@@ -16,6 +16,7 @@ from capas.host.host import Host
 from capas.sockets import addresses, options, resolver
 from capas.sockets.arguments import (
     INT_MAX,
+    IOV_MAX,
     c_int,
     c_ints,
     c_size,
@@ -97,11 +98,7 @@ class Socket(BlockingHandle):
         """(new socket, address of the peer)."""
         accepted = self._retry(self.description.accept, READ, 0)
         connection = Socket.of(accepted)
-        try:
-            peer = connection.getpeername()
-        except OSError:  # it came and went
-            peer = connection._form((accepted.local_address()[0], 0, 0))
-        return connection, peer
+        return connection, connection._form(accepted.accepted_from())
 
     def connect(self, address: Any) -> None:
         """Connect; with a timeout at most that long."""
@@ -282,6 +279,8 @@ class Socket(BlockingHandle):
     ) -> tuple[int, list[Any], int, Any]:
         """Scatter into ``buffers``; (number of bytes, control messages, flags, address)."""
         views = [writable(buffer, "recvmsg_into() argument 1") for buffer in _several(buffers)]
+        if len(views) > IOV_MAX:
+            raise fail(errno.EMSGSIZE)
         if not 0 <= c_size(ancbufsize) <= INT_MAX:
             raise ValueError("invalid ancillary data buffer length")
         received = self._receive(sum(len(view) for view in views), flags)
@@ -328,11 +327,13 @@ def _several(buffers: Any) -> Iterable[Any]:
 
 
 def _fit(received: Received, room: int) -> tuple[Ancillary, int]:
-    """The control messages that fit ``room`` bytes, and the flags (MSG_CTRUNC: some did not)."""
+    """What of the control messages fits ``room`` bytes, and the flags (MSG_CTRUNC: not all)."""
     messages: Ancillary = []
     for level, kind, value in received.ancillary:
         need = _CMSG_HEADER + len(value)
         if need > room:
+            if room >= _CMSG_HEADER:
+                messages.append((level, kind, value[: room - _CMSG_HEADER]))  # cut, as in Linux
             return messages, received.flags | MSG_CTRUNC
         messages.append((level, kind, value))
         room -= -(-need // _CMSG_ALIGN) * _CMSG_ALIGN

@@ -312,7 +312,12 @@ class StreamDescription(Description):
         connection = self.connection
         if connection is None or connection.state in _PEERLESS:
             raise fail(errno.ENOTCONN)
-        return connection.remote_address, connection.remote_port, self._scope
+        return self.accepted_from()
+
+    def accepted_from(self) -> Address:
+        """As `remote_address`, but of a connection in whatever state."""
+        assert self.connection is not None
+        return self.connection.remote_address, self.connection.remote_port, self._scope
 
     def unread(self) -> int:
         """FIONREAD: octets that can be read, to the urgent mark at most."""

@@ -16,7 +16,7 @@ from capas.sockets.failure import fail
 from capas.sockets.flags import MSG_OOB
 from capas.transport.udp_socket import UdpSocket
 from capas.wire import address as addr
-from capas.wire.udp import HEADER_SIZE, PROTOCOL
+from capas.wire.udp import HEADER_SIZE
 
 
 class UdpDescription(DatagramDescription):
@@ -26,7 +26,7 @@ class UdpDescription(DatagramDescription):
         size = 16 if family == socket.AF_INET6 else 4
         self.udp: UdpSocket = host.udp.open(host.new_endpoint(), size)
         kind = int(socket.SOCK_DGRAM)
-        super().__init__(host, driver, family, kind, proto or PROTOCOL, self.udp)
+        super().__init__(host, driver, family, kind, proto, self.udp)
 
     @property
     def kind(self) -> int:

@@ -2,9 +2,11 @@
 """Single calls whose answers are Linux's and CPython's: files, descriptors, epoll, names."""
 
 import asyncio
+import contextlib
 import os
 import select
 import socket
+import struct
 import sys
 import tempfile
 import threading
@@ -15,6 +17,8 @@ from typing import Any
 import pytest
 from beside_linux import MOMENT, Log, go_alike
 
+fcntl = pytest.importorskip("fcntl")
+termios = pytest.importorskip("termios")
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="compared with Linux")
 
 
@@ -221,7 +225,138 @@ def addresses_of_calls(log: Log) -> None:
             log.append(("connect out of scope", told(sock.connect_ex, ("::1", 9, 0, 777))))
 
 
+def descriptors(log: Log) -> None:
+    one, other = pair()
+    with one, other:
+        fd = one.fileno()
+        facts = os.fstat(fd)
+        shown = oct(facts.st_mode), facts.st_nlink, facts.st_uid, facts.st_size, facts.st_blksize
+        log.append(("fstat", shown))
+        copy = os.dup(fd)
+        log.append(("dup", (os.get_inheritable(copy), os.path.sameopenfile(fd, copy))))
+        log.append(("another", os.path.sameopenfile(fd, other.fileno())))
+        log.append(("write", os.write(copy, b"ab")))
+        os.close(copy)
+        for call in (os.dup, os.fstat, os.close):
+            log.append((f"closed {call.__name__}", told(call, copy)))
+        log.append(("writev", told(os.writev, fd, [b"cd", bytearray(b"e"), memoryview(b"f")])))
+        nap()
+        rooms = bytearray(3), bytearray(9)
+        log.append(("readv", (told(os.readv, other.fileno(), rooms), rooms)))
+        for count in (0, 1024, 1025):
+            log.append((f"writev of {count}", told(os.writev, fd, [b"x"] * count)))
+            nap()
+            room = [bytearray(1) for _ in range(count)]
+            log.append((f"readv of {count}", told(os.readv, other.fileno(), room)))
+            log.append((f"sendmsg of {count}", told(one.sendmsg, [b"x"] * count)))
+            nap()
+            if count:
+                log.append((f"recvmsg_into of {count}", told(other.recvmsg_into, room)))
+        log.append(("writev of text", told(os.writev, fd, ["x"])))
+
+
+def files_of_descriptors(log: Log) -> None:
+    one, other = pair()
+    with one, other:
+        fd = one.fileno()
+        with os.fdopen(fd, "wb", 0, closefd=False) as file:
+            log.append(("write", (file.write(b"abc"), file.fileno() == fd, file.seekable())))
+        with os.fdopen(os.dup(fd), "w") as text:
+            text.write("one\ntwo\n")
+        nap()
+        with os.fdopen(other.fileno(), closefd=False) as text:
+            log.append(("lines", (text.readline(), text.readline())))
+        with os.fdopen(fd, "r+b", 0, closefd=False) as file:
+            other.send(b"x")
+            log.append(("both", (file.read(1), file.write(b"y"))))
+        log.append(("buffered", told(lambda: os.fdopen(fd, "r+b", closefd=False))))
+        one.setblocking(False)
+        with os.fdopen(fd, "rb", 0, closefd=False) as file:
+            log.append(("non-blocking", file.read(1)))
+        log.append(("stays open", one.fileno() == fd and one.getpeername() == other.getsockname()))
+        owner = os.fdopen(one.detach(), "rb")
+        owner.close()
+        log.append(("closed", told(os.fstat, fd)))
+        other.settimeout(1)
+        log.append(("its end", (other.recv(9), other.recv(9))))
+    log.append(("bad", told(os.fdopen, 99_999)))
+
+
+def requests(log: Log) -> None:
+    one, other = pair()
+    listener = socket.create_server(("127.0.0.1", 0))
+    idle, datagrams = socket.socket(), socket.socket(type=socket.SOCK_DGRAM)
+    six = socket.socket(socket.AF_INET6)
+    with one, other, listener, idle, datagrams, six:
+        one.send(b"abc")
+        nap()
+        for name in ("TIOCOUTQ", "FIONREAD", "FIONBIO", "FIOCLEX", "FIONCLEX", "TCGETS"):
+            request = getattr(termios, name)
+            for sock in (one, other, listener, idle, datagrams):
+                log.append((name, told(fcntl.ioctl, sock, request, bytes(8))))
+            log.append((f"{name} int", told(fcntl.ioctl, one, request, 0)))
+        log.append(("inheritable", one.get_inheritable()))
+        for request in (0x8913, 0x8915, 0x8919, 0x891B, 0x8927, 0x8933, 0x1234):
+            for sock in (one, datagrams, six):
+                for passed in (b"lo", struct.pack("40s", b"lo"), bytes(40), b"nope\0"):
+                    log.append(
+                        (f"{request:x} {passed!r}", told(fcntl.ioctl, sock, request, passed))
+                    )
+            room = bytearray(struct.pack("256s", b"lo"))
+            log.append((f"{request:x} room", (told(fcntl.ioctl, one, request, room), bytes(room))))
+        log.append(("name", told(fcntl.ioctl, one, 0x8910, struct.pack("16si20x", b"", 1))))
+        log.append(("mtu", told(fcntl.ioctl, one, 0x8921, struct.pack("40s", b"lo"))))
+
+
+def protocols(log: Log) -> None:
+    for args in ((), (2, 1, 6), (2, 2), (2, 2, 17), (10, 1), (10, 2)):
+        with contextlib.ExitStack() as closing:
+            sock = closing.enter_context(socket.socket(*args))
+            copy = closing.enter_context(sock.dup())
+            again = closing.enter_context(socket.socket(fileno=os.dup(sock.fileno())))
+            last = closing.enter_context(again.dup())
+            found = sock.proto, copy.proto, again.proto, last.proto
+            log.append((f"{args}", (*found, sock.getsockopt(socket.SOL_SOCKET, 38))))
+    one, other = pair()
+    with one, other:
+        log.append(("of a connection", (one.proto, other.proto)))
+    for args in ((socket.AF_INET, socket.SOCK_DGRAM), (socket.AF_INET, socket.SOCK_RAW)):
+        log.append(("socketpair", told(socket.socketpair, *args)))
+
+
+def accepted_after_a_reset(log: Log) -> None:
+    for family, host in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
+        with socket.create_server((host, 0), family=family) as listener:
+            client = socket.create_connection(listener.getsockname()[:2])
+            name = client.getsockname()
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            client.close()
+            nap()
+            sock, peer = listener.accept()
+            with sock:
+                log.append(("peer", peer == name))
+                log.append(("getpeername", told(sock.getpeername)))
+                log.append(("recv", told(sock.recv, 1)))
+
+
+def too_little_ancillary_room(log: Log) -> None:
+    with socket.socket(type=socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        for option in (8, 12, 13):  # IP_PKTINFO, IP_RECVTTL, IP_RECVTOS
+            sock.setsockopt(socket.IPPROTO_IP, option, 1)
+        for room in (0, 8, 15, 16, 17, 20, 27, 28, 30, 32, 40, 47, 48, 52, 56, 71, 72, 73, 200):
+            sock.sendto(b"x", sock.getsockname())
+            data, messages, flags, _ = sock.recvmsg(9, room)
+            log.append((f"room for {room}", (data, messages, flags)))
+
+
 WALKS = (
+    descriptors,
+    files_of_descriptors,
+    requests,
+    protocols,
+    accepted_after_a_reset,
+    too_little_ancillary_room,
     names,
     addresses_of_calls,
     sendfile_of_sockets,
