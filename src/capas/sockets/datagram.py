@@ -39,6 +39,9 @@ _PLAIN: Final = {
 }
 _NUMBERS: Final = {
     "device": "device",
+    "port_range": "span",
+    "unicast_interface": "unicast_interface",
+    "unicast_interface6": "unicast_interface",
     "segment": "segment",
     "receive_buffer": "receive_buffer",
     "ttl": "ttl",
@@ -190,7 +193,7 @@ class DatagramDescription(Description):
                 setattr(
                     self.transport.options,
                     attribute,
-                    value if value >= 0 else _DEFAULT.get(name, 0),
+                    value if value >= 0 or name == "port_range" else _DEFAULT.get(name, 0),
                 )
         if name in messages.WANTED:
             self._ancillary = any(map(self.settings.get, messages.WANTED))

@@ -9,6 +9,7 @@ here; `capas.sockets.addresses` turns Python's tuples into them.
 
 import errno
 import socket
+import sys
 from abc import ABC, abstractmethod
 from typing import Final, final
 
@@ -88,6 +89,7 @@ class Description(ABC):
         self.proto: int = proto
         self.endpoint: Endpoint = endpoint
         self.references: int = 0
+        self.cookie: int = 0  # SO_COOKIE, 0: nobody has asked
         self.nonblocking: bool = False  # O_NONBLOCK, also of sockets with a timeout
         self.settings: options.Settings = options.Settings()
         self._watchers: list[Watcher] = []
@@ -210,7 +212,7 @@ class Description(ABC):
         elsewhere = errno.ENOPROTOOPT if family == socket.AF_INET6 else errno.EOPNOTSUPP
         option = options.find(level, number, self.kind, family, elsewhere)
         if option.kind in (options.READ_ONLY, options.MEASURED):
-            return self.fact(option.name)
+            return self._cookie() if option.name == "cookie" else self.fact(option.name)
         source = _SETTINGS.get(option.name)
         if (
             source is not None
@@ -266,11 +268,16 @@ class Description(ABC):
         if name == "device":
             index = self.settings.values.get("device", 0)
             return self.host.interfaces[index - 1].name.encode() + b"\0" if index else b""
+        if name.startswith("unicast_interface"):
+            return self.settings.values.get(name, 0).to_bytes(4, "big")
         raise fail(errno.ENOPROTOOPT)
 
     def set_special(self, name: str, value: int | bytes) -> None:
         """Set an option that is more than a number."""
         if name == "ip_options" and value == b"":
+            return
+        if name.startswith("unicast_interface"):
+            self._set_unicast_interface(name, options.as_bytes(value))
             return
         if name != "device":
             raise fail(errno.ENOPROTOOPT)
@@ -281,6 +288,22 @@ class Description(ABC):
             raise fail(errno.ENODEV)
         index = self.settings.values["device"] = found[0] if wanted else 0
         self.apply("device", index)
+
+    def _set_unicast_interface(self, name: str, value: bytes) -> None:
+        """IP_UNICAST_IF, IPV6_UNICAST_IF: an index as on the wire; 0: the route decides."""
+        index = int.from_bytes(value[:4], "big")
+        if index and self.host.net.interface(index) is None:
+            raise fail(errno.EADDRNOTAVAIL)
+        if index and self.settings.values.get("device", 0):
+            raise fail(errno.EINVAL)
+        self.settings.values[name] = index
+        self.apply(name, index)
+
+    def _cookie(self) -> bytes:
+        """SO_COOKIE: a number that no other socket of the driver has; drawn when asked for."""
+        if not self.cookie:
+            self.cookie = self.driver.descriptors.draw_cookie()
+        return self.cookie.to_bytes(8, sys.byteorder)
 
     # -- helpers ----------------------------------------------------------------------------------
 

@@ -38,10 +38,11 @@ class Descriptors:
     ``inheritable``  those without FD_CLOEXEC: only remembered, no other process gets any
     """
 
-    __slots__ = ("_next", "inheritable", "open")
+    __slots__ = ("_cookies", "_next", "inheritable", "open")
 
     def __init__(self) -> None:
         self._next: int = VIRTUAL_FD
+        self._cookies: int = 0
         self.open: dict[int, Description] = {}
         self.inheritable: set[int] = set()
 
@@ -52,6 +53,11 @@ class Descriptors:
         self.open[fd] = description
         description.references += 1
         return fd
+
+    def draw_cookie(self) -> int:
+        """A number for SO_COOKIE that was not given before."""
+        self._cookies += 1
+        return self._cookies
 
     def mark(self, fd: int, inheritable: bool) -> None:
         """Clear or set FD_CLOEXEC."""

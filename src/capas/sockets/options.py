@@ -74,6 +74,8 @@ def _add(level: int, constant: str, linux: int, option: Option) -> int:
     return value
 
 
+TCP_INQ: Final = number("TCP_INQ", 36)
+SO_COOKIE: Final = _add(SOL_SOCKET, "SO_COOKIE", 57, Option("cookie", READ_ONLY))
 SO_ERROR: Final = _add(SOL_SOCKET, "SO_ERROR", 4, Option("error", READ_ONLY))
 SO_TYPE: Final = _add(SOL_SOCKET, "SO_TYPE", 3, Option("type", READ_ONLY))
 SO_DOMAIN: Final = _add(SOL_SOCKET, "SO_DOMAIN", 39, Option("family", READ_ONLY))
@@ -124,6 +126,8 @@ for _constant, _linux, _option in (
     ("IP_MULTICAST_TTL", 33, Option("multicast_ttl", INT, 1, -1, 255)),
     ("IP_MULTICAST_LOOP", 34, Option("multicast_loop", BOOL, 1)),
     ("IP_MULTICAST_ALL", 49, Option("multicast_all", BOOL, 1)),
+    ("IP_UNICAST_IF", 50, Option("unicast_interface", SPECIAL)),
+    ("IP_LOCAL_PORT_RANGE", 51, Option("port_range", INT, 0, _INT_MIN)),
     ("IP_ADD_MEMBERSHIP", 35, Option("join", SPECIAL)),
     ("IP_DROP_MEMBERSHIP", 36, Option("leave", SPECIAL)),
 ):
@@ -149,6 +153,7 @@ for _constant, _linux, _option in (
     ("IPV6_TCLASS", 67, Option("tclass", INT, 0, -1, 255)),
     ("IPV6_RECVORIGDSTADDR", 74, Option("receive_destination6", types=DATAGRAM | RAW)),
     ("IPV6_TRANSPARENT", 75, Option("transparent")),  # the same as of IP (Linux), as IPV6_FREEBIND
+    ("IPV6_UNICAST_IF", 76, Option("unicast_interface6", SPECIAL)),
     ("IPV6_FREEBIND", 78, Option("free_bind")),
     ("IPV6_AUTOFLOWLABEL", 70, Option("auto_flow_label", BOOL, 1)),
 ):
@@ -176,6 +181,7 @@ for _constant, _linux, _option in (
     # FreeBSD's, by numbers of our own where this Python has none
     ("TCP_NOOPT", 0x10008, Option("no_options", types=STREAM)),
     ("TCP_KEEPINIT", 0x10080, Option("connect_timeout", INT, 75, 1, 1 << 20, STREAM)),
+    ("TCP_INQ", 36, Option("inq", INT, 0, 0, 1, STREAM)),
     ("TCP_NOTSENT_LOWAT", 25, Option("notsent_lowat", INT, 0, _INT_MIN, 0xFFFFFFFF, STREAM)),
 ):
     _add(TCP, _constant, _linux, _option)
@@ -216,6 +222,7 @@ _NEED_BYTES: Final = (
     "multicast_loop",
     "multicast_all",
 )
+_EXACT: Final = ("port_range", "unicast_interface", "unicast_interface6")
 #: The least a buffer can be, bytes (Linux SOCK_MIN_SNDBUF, SOCK_MIN_RCVBUF), and the most.
 _LEAST: Final = {"send_buffer": 4608, "receive_buffer": 2304}
 _MOST: Final = 1 << 29
@@ -314,6 +321,8 @@ def as_int(value: int | bytes) -> int:
 
 def check_size(level: int, option: Option, size: int) -> None:
     """Whether ``size`` bytes make an int option: only IP takes less than a C int, even nothing."""
+    if option.name in _EXACT and size != _INT.size:
+        raise fail(errno.EINVAL)
     few = option.kind in _INTS and size < _INT.size
     if few and (level != IP or (not size and option.name in _NEED_BYTES)):
         raise fail(errno.EINVAL)

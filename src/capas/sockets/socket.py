@@ -314,6 +314,8 @@ class Socket(BlockingHandle):
             raise OSError("getsockopt buflen out of range")
         with self._driver.lock:
             value = self.description.get_option(level, optname)
+        if (level, optname) == (options.SOL_SOCKET, options.SO_COOKIE) and buflen < 8:
+            raise fail(errno.EINVAL)
         if buflen:
             octet = options.as_octet(level, value, buflen)
             return options.as_bytes(value)[:buflen] if octet is None else octet

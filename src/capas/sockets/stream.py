@@ -108,6 +108,7 @@ class StreamDescription(Description):
             bool(get("reuse_port")),
             bool(get("v6only")),
             self.settings.values.get("device", 0),
+            get("port_range"),
         )
 
     def listen(self, backlog: int) -> None:
@@ -258,6 +259,8 @@ class StreamDescription(Description):
             return None
         if data:
             self.driver.kick(self.host)
+        if "inq" in self.settings.values:
+            return Received(data, None, 0, streamoptions.left(self, connection))
         return Received(data)
 
     def shutdown(self, how: int) -> None:

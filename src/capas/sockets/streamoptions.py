@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from capas.base.clock import MS, SECOND
 from capas.sockets import fastopen, options, plugins, values
+from capas.sockets.description import Ancillary
 from capas.sockets.failure import fail
 from capas.sockets.tcpinfo import pack as pack_info
 from capas.transport.tcp import states
@@ -147,6 +148,14 @@ def check(description: "StreamDescription", name: str, value: int | bytes) -> No
     if name == "window_clamp" and (begun or description.listener) and not options.as_int(value):
         raise fail(errno.EINVAL)
     fastopen.check_option(description, name)
+
+
+def left(description: "StreamDescription", connection: TcpConnection) -> Ancillary:
+    """TCP_INQ: how much more there is to read; the end of the stream counts as one."""
+    if not description.settings.get("inq"):
+        return []
+    rest = connection.rx.buffered + connection.rx.finished()
+    return [(options.TCP, options.TCP_INQ, options.as_bytes(rest))]
 
 
 def low_mark(description: "StreamDescription", value: int) -> int:

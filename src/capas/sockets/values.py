@@ -4,11 +4,13 @@
 Linux 6.18: sock.c, ip_sockglue.c, ipv6_sockglue.c, tcp.c.
 """
 
+import errno
 from collections.abc import Callable
 from typing import Final
 
 from capas.base.clock import SECOND
 from capas.base.config import HostConfig
+from capas.sockets.failure import fail
 
 _INT_MAX: Final = 0x7FFFFFFF
 _LINGER2_MAX: Final = 120  # s, TCP_FIN_TIMEOUT_MAX
@@ -49,6 +51,14 @@ def _fastopen(value: int, config: HostConfig) -> int:
     return min(value, config.tcp_somaxconn)
 
 
+def _port_range(value: int, _: HostConfig) -> int:
+    """The first port in the lower half, the last in the upper; 0: as the host has it."""
+    first, last = value & 0xFFFF, value >> 16 & 0xFFFF
+    if 0 < last < first:
+        raise fail(errno.EINVAL)
+    return value
+
+
 def _receive_low(value: int, _: HostConfig) -> int:
     return _INT_MAX if value < 0 else value or 1
 
@@ -64,6 +74,7 @@ _MENDED: Final[dict[str, Callable[[int, HostConfig], int]]] = {
     "window_clamp": _window_clamp,
     "fastopen": _fastopen,
     "receive_low": _receive_low,
+    "port_range": _port_range,
     "multicast_ttl": _default(1),
     "multicast_hops": _default(1),
     "tclass": _default(0),

@@ -94,9 +94,11 @@ class DatagramOptions:
         "reuse_address",
         "reuse_port",
         "segment",
+        "span",
         "tos",
         "transparent",
         "ttl",
+        "unicast_interface",
         "v6only",
     )
 
@@ -118,9 +120,11 @@ class DatagramOptions:
         self.reuse_address: bool = False
         self.reuse_port: bool = False
         self.segment: int = 0  # UDP_SEGMENT: bytes per datagram of a larger send
+        self.span: int = 0  # IP_LOCAL_PORT_RANGE
         self.tos: int = 0
         self.transparent: bool = False
         self.ttl: int = 0
+        self.unicast_interface: int = 0  # index
         self.v6only: bool = False
 
 

@@ -41,11 +41,24 @@ class EphemeralPorts:
         self._counters.extend([rng.u16() for _ in range(_COUNTERS)])
 
     def pick(
-        self, local: bytes, remote: bytes, remote_port: int, free: Callable[[int], bool]
+        self,
+        local: bytes,
+        remote: bytes,
+        remote_port: int,
+        free: Callable[[int], bool],
+        span: int = 0,
     ) -> int:
-        """A port for which ``free(port)``; 0 if none is left (EADDRINUSE or EADDRNOTAVAIL)."""
-        low = self._config.port_low
-        count = self._config.port_high - low + 1
+        """A port for which ``free(port)``; 0 if none is left (EADDRINUSE or EADDRNOTAVAIL).
+
+        ``span``  IP_LOCAL_PORT_RANGE, the last port in the upper half; it only narrows the host's
+        """
+        low, high = self._config.port_low, self._config.port_high
+        first, last = span & 0xFFFF, span >> 16 & 0xFFFF
+        if low <= first <= high:
+            low = first
+        if low <= last <= high:
+            high = last
+        count = high - low + 1
         if count <= 0:
             return 0
         if not self._counters:
@@ -82,6 +95,7 @@ class Binding:
         "port",
         "reuse_address",
         "reuse_port",
+        "span",
         "v6only",
     )
 
@@ -93,6 +107,7 @@ class Binding:
         reuse_port: bool = False,
         v6only: bool = True,
         device: int = 0,
+        span: int = 0,
     ) -> None:
         self.address: bytes = address
         self.port: int = port
@@ -100,6 +115,7 @@ class Binding:
         self.reuse_port: bool = reuse_port
         self.v6only: bool = v6only
         self.device: int = device
+        self.span: int = span  # as for `EphemeralPorts.pick`
         self.listening: bool = False
 
 
@@ -118,7 +134,7 @@ class PortBindings:
         if wanted.port == 0:
             ports = self.ports
             wanted.port = self.ephemeral.pick(
-                wanted.address, remote, remote_port, lambda port: port not in ports
+                wanted.address, remote, remote_port, lambda port: port not in ports, wanted.span
             )
             if wanted.port == 0:
                 raise os_error(errno.EADDRINUSE)

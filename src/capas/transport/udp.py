@@ -220,12 +220,12 @@ class UdpLayer(TransportHandler):
             )
 
         if port == 0:
-            unused = self.sockets
-            port = self._ephemeral.pick(
-                address, remote, remote_port, lambda n: n not in unused
-            ) or self._ephemeral.pick(address, remote, remote_port, free)
+            unused, pick, span = self.sockets, self._ephemeral.pick, socket.options.span
+            port = pick(address, remote, remote_port, lambda n: n not in unused, span) or pick(
+                address, remote, remote_port, free, span
+            )
             if port == 0:
-                raise os_error(errno.EAGAIN)
+                raise os_error(errno.EAGAIN if remote else errno.EADDRINUSE)  # bind(2) says this
         elif not free(port):
             raise os_error(errno.EADDRINUSE)
         socket.local = address

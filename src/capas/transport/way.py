@@ -21,8 +21,8 @@ def find_way(net: Internet, socket: DatagramSocket, to: Destination) -> tuple[Ro
         raise os_error(errno.ENODEV)
     index = to.interface or to.scope or options.device
     multicast = addr.is_multicast(dst)
-    if multicast and not index:
-        index = options.multicast_interface
+    if not index:
+        index = options.multicast_interface if multicast else options.unicast_interface
     local = to.source or socket.local
     if len(local) != len(dst) or not sends_from(net, local):
         local = b""

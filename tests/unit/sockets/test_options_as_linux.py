@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What options take, read back and do, on Linux's sockets over loopback and on ours."""
 
+import contextlib
 import errno
 import os
 import select
@@ -23,6 +24,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Linux is missin
 ANY, IP, IPV6, TCP = std.SOL_SOCKET, std.IPPROTO_IP, std.IPPROTO_IPV6, std.IPPROTO_TCP
 STREAM, DATAGRAM = std.SOCK_STREAM, std.SOCK_DGRAM
 SCALED = 1 << 10  # bytes; what the field of the window does not tell
+RANGE = (40_000, 40_003)
 DELAYED = 0.06  # s: an acknowledgement that was delayed has come
 #: (level, option), values; constants that some Python lacks are Linux's numbers
 STREAM_VALUES: list[tuple[int, int, tuple[int | bytes, ...]]] = [
@@ -45,6 +47,8 @@ STREAM_VALUES: list[tuple[int, int, tuple[int | bytes, ...]]] = [
     (TCP, std.TCP_DEFER_ACCEPT, (-1, 0, 1, 2, 3, 4, 5, 8, 15, 16, 100, 1000, 100_000, 1 << 30)),
     (TCP, std.TCP_WINDOW_CLAMP, (-1, 0, 1, 1151, 1152, 2000, 100_000)),
     (TCP, std.TCP_FASTOPEN, (-1, 0, 5, 70_000)),
+    (IP, 51, (0, 40_000, -1, b"", b"\1", bytes(5), struct.pack("@I", 40_010 | 40_000 << 16))),
+    (TCP, 36, (-1, 0, 1, 2)),  # TCP_INQ
     (TCP, std.TCP_NODELAY, (b"", b"\1", b"\1\0\0", 1, -1)),
 ]
 STREAM_VALUES_6: list[tuple[int, int, tuple[int | bytes, ...]]] = [
@@ -498,3 +502,107 @@ def deferred(_: int) -> Log:
 @pytest.mark.slow
 def test_a_listener_may_wait_for_data() -> None:
     go_alike(deferred, 0)
+
+
+def port_range(first: int, last: int) -> bytes:
+    return struct.pack("@HH", *((first, last) if sys.byteorder == "little" else (last, first)))
+
+
+def ranges(_: int) -> Log:
+    log: Log = []
+
+    def tried_until_none(step: str, kind: int, use: Callable[[std.socket], object]) -> None:
+        ports: list[int] = []
+        said: object = None
+        with contextlib.ExitStack() as stack:
+            while said is None and len(ports) < 9:
+                sock = stack.enter_context(std.socket(std.AF_INET, kind))
+                sock.setsockopt(IP, 51, port_range(*RANGE))
+                said = tried(use, sock)
+                if said is None:
+                    ports.append(sock.getsockname()[1])
+        log.append((step, (sorted(ports), said)))
+
+    def sends(sock: std.socket) -> None:
+        sock.sendto(b"", ("127.0.0.1", 9))
+
+    tried_until_none("UDP is bound", DATAGRAM, lambda sock: sock.bind(("127.0.0.1", 0)))
+    tried_until_none("UDP sends", DATAGRAM, sends)
+    with std.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        name = listener.getsockname()
+        tried_until_none("TCP is bound", STREAM, lambda sock: sock.bind(("127.0.0.1", 0)))
+        tried_until_none("TCP connects", STREAM, lambda sock: sock.connect(name))
+    with std.socket() as sock:
+        sock.setsockopt(IP, 51, port_range(1, RANGE[0]))  # the host's own is no wider
+        sock.bind(("127.0.0.1", 0))
+        log.append(("in both", 32_768 <= sock.getsockname()[1] <= RANGE[0]))
+    return log
+
+
+def test_a_range_of_ports_of_its_own() -> None:
+    go_alike(ranges, 0, apart=True)
+
+
+def unread(_: int) -> Log:
+    log: Log = []
+    one, other = pair()
+    with one, other:
+        other.setsockopt(TCP, 36, 1)  # TCP_INQ
+
+        def reads(step: str, size: int) -> None:
+            time.sleep(MOMENT)
+            log.append((step, other.recvmsg(size, 99)))
+
+        one.send(b"abcdef")
+        reads("a part", 2)
+        reads("the rest", 9)
+        one.send(b"xy")
+        one.shutdown(std.SHUT_WR)
+        reads("before the end", 1)
+        reads("all but the end", 9)
+        reads("the end", 9)
+    return log
+
+
+def test_how_much_more_there_is_to_read() -> None:
+    go_alike(unread, 0)
+
+
+def cookies(_: int) -> Log:
+    log: Log = []
+    with std.socket() as one, std.socket(std.AF_INET6, DATAGRAM) as other:
+        for room in (0, 4, 7, 8, 16):
+            said = tried(one.getsockopt, ANY, 57, room)  # SO_COOKIE
+            log.append((f"in {room}", said if isinstance(said, str) else len(bytes(said))))  # type: ignore[call-overload]
+        mine = one.getsockopt(ANY, 57, 8)
+        log.append(("the same", mine == one.getsockopt(ANY, 57, 8)))
+        log.append(("another", mine == other.getsockopt(ANY, 57, 8)))
+        log.append(("never set", tried(one.setsockopt, ANY, 57, 1)))
+    return log
+
+
+def test_each_socket_has_a_cookie() -> None:
+    go_alike(cookies, 0)
+
+
+def interfaces(_: int) -> Log:
+    log: Log = []
+    loopback = struct.pack("!I", 1)
+    for family, level, option in ((std.AF_INET, IP, 50), (std.AF_INET6, IPV6, 76)):
+        for kind in (STREAM, DATAGRAM):
+            for value in (0, 1, loopback, struct.pack("!I", 99), b"", loopback + b"\0"):
+                with std.socket(family, kind) as sock:
+                    log.append((f"{value!r}", tried(sock.setsockopt, level, option, value)))
+                    log.append(("reads", sock.getsockopt(level, option, 4)))
+    with std.socket(std.AF_INET, DATAGRAM) as sock:
+        sock.setsockopt(IP, 50, loopback)  # IP_UNICAST_IF
+        log.append(("sends", tried(sock.sendto, b"", ("127.0.0.1", 9))))
+        sock.setsockopt(ANY, std.SO_BINDTODEVICE, b"lo")
+        log.append(("bound", tried(sock.setsockopt, IP, 50, loopback)))
+    return log
+
+
+def test_an_interface_for_what_goes_to_one() -> None:
+    go_alike(interfaces, 0)

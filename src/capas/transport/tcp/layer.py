@@ -292,7 +292,7 @@ class TcpLayer(TransportHandler):
         if len(self.table) >= self.config.tcp_connections:
             self.counters.add("tcp.connections_full")
             raise os_error(errno.ENOBUFS)
-        port = binding.port or self._ephemeral(local, remote, remote_port, now)
+        port = binding.port or self._ephemeral(local, remote, remote_port, binding.span)
         key = make_key(local, port, remote, remote_port)
         old = self.table.get(key)
         if old is not None:
@@ -315,14 +315,14 @@ class TcpLayer(TransportHandler):
         opening.active(c, now)
         return c
 
-    def _ephemeral(self, local: bytes, remote: bytes, remote_port: int, now: int) -> int:
+    def _ephemeral(self, local: bytes, remote: bytes, remote_port: int, span: int) -> int:
         def free(port: int) -> bool:
             return (
                 port not in self.bindings.ports
                 and make_key(local, port, remote, remote_port) not in self.table
             )
 
-        port = self.bindings.ephemeral.pick(local, remote, remote_port, free)
+        port = self.bindings.ephemeral.pick(local, remote, remote_port, free, span)
         if not port:
             raise os_error(errno.EADDRNOTAVAIL)
         return port
