@@ -386,6 +386,22 @@ def test_multicast_reaches_members(two: Two, group: bytes, wild: bytes) -> None:
         server.leave(group, index, 0)
 
 
+def test_an_interface_may_be_chosen_for_what_goes_to_one(two: Two) -> None:
+    """IP_UNICAST_IF; groups go by IP_MULTICAST_IF, a bound device counts more."""
+    other = Cable()
+    index = two.a.attach(other, name="t1", addresses=("192.0.2.7/24",)).index
+    client = two.a.udp.open()
+    client.send(b"1", 0, Destination(B4, 7))
+    assert len(two.cables[0].sent) == 1
+    client.options.unicast_interface = index
+    client.send(b"2", 0, Destination(B4, 7))
+    assert len(two.cables[0].sent) == 1
+    assert len(other.sent) == 1
+    client.options.device = two.a.interface("t0").index
+    client.send(b"3", 0, Destination(B4, 7))
+    assert len(two.cables[0].sent) == 2
+
+
 def test_multicast_comes_back_to_own_members_unless_told_not_to(two: Two) -> None:
     own = bound(two.a, 7)
     index = two.a.interface("t0").index
