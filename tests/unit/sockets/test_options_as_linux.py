@@ -606,3 +606,29 @@ def interfaces(_: int) -> Log:
 
 def test_an_interface_for_what_goes_to_one() -> None:
     go_alike(interfaces, 0)
+
+
+def woken(_: int) -> Log:
+    """Of a reader who has a part, the next low mark wakes him, not what he still lacks."""
+    log: Log = []
+    for step, flags in (("reads", 0), ("looks", std.MSG_PEEK), ("all", std.MSG_WAITALL)):
+        one, other = pair()
+        with one, other:
+            other.setsockopt(ANY, std.SO_RCVLOWAT, 5)
+            one.send(b"abc")
+            time.sleep(MOMENT)
+            timers = [threading.Timer(0.1, one.send, (b"de",))]
+            timers.append(threading.Timer(0.3, one.send, (b"fghij",)))
+            for timer in timers:
+                timer.start()
+            begun = time.monotonic()
+            log.append((step, other.recv(9, flags)))
+            log.append(("after", round(time.monotonic() - begun, 1)))
+            for timer in timers:
+                timer.join()
+    return log
+
+
+@pytest.mark.slow
+def test_what_wakes_a_reader_with_a_low_mark() -> None:
+    go_alike(woken, 0)
