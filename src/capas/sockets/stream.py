@@ -375,11 +375,7 @@ class StreamDescription(Description):
 
     def apply(self, name: str, value: int) -> None:
         """Write the value to the connection or listener, if there is one."""
-        if name in ("tos", "tclass") and self.host.config.tcp_manners != "freebsd":
-            value = max(value, 0) & ~3  # the ECN field is TCP's own (Linux, RFC 3168 §6.1)
-            self.settings.values[name] = value
-        elif name == "receive_low":
-            value = self.settings.values[name] = streamoptions.low_mark(self, value)
+        value = self.settings.values[name] = streamoptions.kept(self, name, value)
         if self.connection is not None:
             apply_connection(self.connection, name, value, self.now())
             self.kick()

@@ -158,10 +158,15 @@ def left(description: "StreamDescription", connection: TcpConnection) -> Ancilla
     return [(options.TCP, options.TCP_INQ, options.as_bytes(rest))]
 
 
-def low_mark(description: "StreamDescription", value: int) -> int:
-    """SO_RCVLOWAT, capped to half of what the buffer can be (Linux tcp_set_rcvlowat)."""
-    fixed = description.settings.values.get("receive_buffer", 0)
-    return min(value, (fixed or description.host.config.tcp_receive_buffer_max) >> 1)
+def kept(description: "StreamDescription", name: str, value: int) -> int:
+    """What TCP makes of a value that was found good."""
+    config = description.host.config
+    if name in ("tos", "tclass") and config.tcp_manners != "freebsd":
+        return max(value, 0) & ~3  # the ECN field is TCP's own (Linux, RFC 3168 §6.1)
+    if name == "receive_low":  # half of what the buffer can be (Linux tcp_set_rcvlowat)
+        fixed = description.settings.values.get("receive_buffer", 0)
+        return min(value, (fixed or config.tcp_receive_buffer_max) >> 1)
+    return value
 
 
 def segment_size(description: "StreamDescription") -> int:
