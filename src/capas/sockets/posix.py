@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from capas.sockets import linger
-from capas.sockets.arguments import IOV_MAX, writable
+from capas.sockets.arguments import IOV_MAX, c_int, writable
 from capas.sockets.current import current_host, require_host
 from capas.sockets.driver import VIRTUAL_FD, Descriptors, driver_of
 from capas.sockets.failure import fail
@@ -33,7 +33,8 @@ _NONBLOCK: Final = int(getattr(os, "O_NONBLOCK", 0))
 
 
 def _of(fd: int) -> Descriptors:
-    """The descriptors of the current host's driver, ``fd`` among them (EBADF)."""
+    """The descriptors of the current host's driver, ``fd`` among them (EBADF, OverflowError)."""
+    c_int(fd)
     table = driver_of(require_host()).descriptors
     if fd not in table.open:
         raise fail(errno.EBADF)
@@ -77,7 +78,7 @@ def close(real: Callable[[int], None]) -> Callable[[int], None]:
         if fd < VIRTUAL_FD:
             real(fd)
         else:
-            linger.close(driver_of(require_host()), fd)
+            linger.close(driver_of(require_host()), c_int(fd))
 
     return close
 

@@ -26,7 +26,7 @@ def told(call: Callable[..., Any], *args: Any) -> object:
     """What a call gives, or the kind and number of its error."""
     try:
         return call(*args)
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, OverflowError) as error:
         return type(error).__name__, getattr(error, "errno", None)
 
 
@@ -239,6 +239,8 @@ def descriptors(log: Log) -> None:
         os.close(copy)
         for call in (os.dup, os.fstat, os.close):
             log.append((f"closed {call.__name__}", told(call, copy)))
+            for bad in (-1, (1 << 31) - 1, 1 << 31, 2**1000, "1", None):
+                log.append((f"{call.__name__} of {bad!r:.20}", told(call, bad)))
         log.append(("writev", told(os.writev, fd, [b"cd", bytearray(b"e"), memoryview(b"f")])))
         nap()
         rooms = bytearray(3), bytearray(9)
