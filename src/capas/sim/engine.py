@@ -109,6 +109,7 @@ class Engine:
     ``checks``   called after each instant (invariants, conditions of faults)
     ``outside``  genuine descriptors that programs wait for
     ``ran``      when a process last ran, ns
+    ``lost``     threads of processes that did not end when they were killed
     """
 
     def __init__(self) -> None:
@@ -122,6 +123,7 @@ class Engine:
         self.checks: list[Callable[[], None]] = []
         self.outside: list[Outside] = []
         self.ran: int = 0
+        self.lost: set[int] = set()
         self.woken: bool = False
         self.wakes: int = 0
         self.baton = allocate_lock()  # held, but at the moment a process hands back
@@ -137,6 +139,8 @@ class Engine:
     def enter(self) -> None:
         """This thread drives the engine; it must be the only one that does."""
         me = threading.get_ident()
+        if me in self.lost:
+            stand_still()
         if self._depth and self.driven_by != me:
             raise CapasError(
                 "another thread runs this world: start threads of a world by world.thread()"
@@ -350,6 +354,13 @@ class Engine:
             f"deadlock at {self.clock.time / 1e9:.6f} s of virtual time: {why}\n  "
             + "\n  ".join(lines)
         )
+
+
+def stand_still() -> None:
+    """The calling thread goes no further."""
+    lock = allocate_lock()
+    while True:
+        lock.acquire()
 
 
 def whole_steps(deadline: int) -> int:

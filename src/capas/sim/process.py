@@ -8,6 +8,7 @@ A switch costs about 15 us.
 """
 
 import threading
+import warnings
 from _thread import allocate_lock, start_new_thread
 from collections.abc import Callable
 from contextvars import Context, copy_context
@@ -15,17 +16,19 @@ from typing import TYPE_CHECKING, Any, Final, final
 
 from capas.base.clock import NEVER, Timer
 from capas.errors import CapasError
-from capas.sim.engine import Engine, HostNode
+from capas.sim.engine import Engine, HostNode, stand_still
 from capas.sim.places import thread_place
 from capas.sim.virtual_time import real_time
 from capas.sockets.current import context_of
 from capas.sockets.failure import ProcessKilled
+from capas.sockets.modules import installed
 from capas.transport.endpoint import ERROR, HANGUP, READ, WRITE, Endpoint, Watcher
 
 if TYPE_CHECKING:
     from capas.sim.virtual_time import TimeSource
 
 _GRACE: Final = 1.0  # s of real time that an interrupted program has to come to a wait
+_UNWIND: Final = 5.0  # s of real time that a killed program has to end
 _DEATHS: Final = 16  # times that a killed program may go on to its next wait
 _BITS: Final = ((READ, "READ"), (WRITE, "WRITE"), (ERROR, "ERROR"), (HANGUP, "HANGUP"))
 
@@ -39,6 +42,7 @@ class Process(Timer):
     """
 
     __slots__ = (
+        "_back",
         "_baton",
         "_context",
         "_deaths",
@@ -85,6 +89,7 @@ class Process(Timer):
         self._context: Context = context_of(node.host) if node is not None else copy_context()
         self._baton = allocate_lock()
         self._baton.acquire()
+        self._back = engine.baton  # what it hands back, while it runs
         self._own_thread: bool = own_thread  # False: ``function`` is a thread's bootstrap
         self._thread: threading.Thread | None = None
         self._ident: int | None = None
@@ -130,6 +135,7 @@ class Process(Timer):
     def take_baton(self) -> None:
         """Go on, or begin."""
         self.engine.current = self
+        self._back = self.engine.baton
         if self._ident is None:
             self._start()
         else:
@@ -151,7 +157,8 @@ class Process(Timer):
             engine.baton.acquire()
         self.take_baton()
         try:
-            engine.baton.acquire()
+            if not engine.baton.acquire(timeout=_UNWIND if self._killed else -1):
+                self._give_up()
         except BaseException as error:  # Ctrl-C: never go on while the program still runs
             running = engine.current
             if running is not None and running._ident is not None:
@@ -199,8 +206,22 @@ class Process(Timer):
             if self._ident == threading.get_ident():
                 self.make_runnable()  # its own thread runs events: it ends when its turn comes
                 return
-            with self._source.activate():  # what it does on the way out does not wait
+            # What it does on the way out does not wait; and if it goes on in spite of all, it comes
+            # to a wait of the world, not of the machine.
+            with installed(), self._source.activate():
                 self.resume()
+
+    def _give_up(self) -> None:
+        """A killed program neither ends nor waits: break it off, and say so if that fails."""
+        place = thread_place(self._ident or 0)
+        self._break_off()
+        if self.done and self._ident in self.engine.lost:
+            warnings.warn(
+                f"{self.name} did not end {_UNWIND:g} s after it was killed, and goes on without"
+                f" its world: {place}",
+                RuntimeWarning,
+                stacklevel=2,
+            )
 
     def _break_off(self) -> None:
         """End a program that comes to no wait (``while True: pass``), or let go of it."""
@@ -211,6 +232,7 @@ class Process(Timer):
         if not self.engine.baton.acquire(timeout=_GRACE):  # it is in C code
             self.engine.baton = allocate_lock()
             self.engine.baton.acquire()
+            self.engine.lost.add(self._ident or 0)
             self.done = True
             self._thread = None
 
@@ -225,7 +247,8 @@ class Process(Timer):
         except BaseException as error:
             self.error = error
         self.done = True
-        self.engine.baton.release()
+        self.engine.lost.discard(threading.get_ident())
+        self._back.release()
 
     def park(self) -> None:
         """Wait for the baton."""
@@ -249,14 +272,15 @@ class Process(Timer):
         if self._deaths > _DEATHS:
             self.done = True
             self._thread = None  # nobody waits for its end
-            self.engine.baton.release()
-            while True:
-                self._baton.acquire()
+            self._back.release()
+            stand_still()
         raise ProcessKilled
 
     def block(self, deadline: int, what: str, ready: Callable[[], bool]) -> None:
         """Wait until ``ready()``, asked whenever somebody wakes the process, or ``deadline``."""
         engine = self.engine
+        if engine.lost and threading.get_ident() in engine.lost:
+            stand_still()
         self._what = what
         if deadline != NEVER:
             engine.scheduler.at(deadline, self)
