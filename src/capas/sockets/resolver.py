@@ -11,6 +11,7 @@ import errno
 import operator
 import re
 import socket as std
+import sys
 from collections.abc import Generator
 from typing import Any, Final, TypeVar
 
@@ -48,6 +49,7 @@ _ALLOWED: Final = sum(
 )
 _DIGITS: Final = re.compile(r"[ \t\n\v\f\r]*[+-]?[0-9]+")
 _LONG: Final = 1 << 63
+_ANY_INT: Final = sys.version_info >= (3, 12)  # CPython hands ports on as text
 _ULONG_MAX: Final = (1 << 64) - 1
 _SIZES: Final = {int(std.AF_INET): 4, int(std.AF_INET6): 16}
 
@@ -138,14 +140,13 @@ def _ports(port: Any, kinds: list[Kind], flags: int) -> dict[Kind, int]:
 
 def _number(port: int | str) -> int | None:
     """A port as glibc reads it: by strtoul(3) into a C int; None: it is a name."""
-    if isinstance(port, str):
-        if not _DIGITS.fullmatch(port):
-            return None
-        number = min(int(port), _ULONG_MAX)
-    elif -_LONG <= port < _LONG:
-        number = port
-    else:
+    if isinstance(port, str) and not _DIGITS.fullmatch(port):
+        return None
+    if isinstance(port, int) and not _ANY_INT and not -_LONG <= port < _LONG:
         raise OverflowError("Python int too large to convert to C long")
+    number = int(port)
+    if abs(number) > _ULONG_MAX:
+        number = _ULONG_MAX
     return (number + (1 << 31)) % (1 << 32) - (1 << 31)
 
 

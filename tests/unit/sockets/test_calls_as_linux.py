@@ -94,14 +94,16 @@ def sendfile_of_loops(log: Log) -> None:
                 file.seek(10)
                 log.append((f"sock_sendfile{args}", await loop.sock_sendfile(one, file, *args)))
                 log.append(("tell", file.tell()))
-        server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
+        kept: list[Any] = []
+        server = await asyncio.start_server(lambda *ends: kept.append(ends), "127.0.0.1", 0)
         _, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
         writer.write(b"before")
         for args in ((), (0, 4), (8,), (10,)):
             file.seek(10)
             sent = await loop.sendfile(writer.transport, file, *args, fallback=False)
             log.append((f"sendfile{args}", (sent, file.tell())))
-        writer.close()
+        for end in (writer, *(ends[1] for ends in kept)):
+            end.close()
         server.close()
 
     with tempfile.TemporaryFile() as file:
@@ -191,10 +193,8 @@ def names(log: Log) -> None:
         log.append((name, told(lambda name=name: ask(name, 80, 0, 1)[0][4])))
     for port in ("80 ", " 80", "+80", "8_0", "\u0663", "-1", "99999999999", "4294967296", "HTTP"):
         log.append((f"port {port!r}", told(ask, "127.0.0.1", port, 0, 1)))
-    for port in (-1, 65536, 1 << 31, 1 << 32, True, 1.5):
+    for port in (-1, 65536, 1 << 31, 1 << 32, 1 << 63, -(1 << 63) - 1, 1 << 70, True, 1.5):
         log.append((f"port {port!r}", told(ask, "127.0.0.1", port, 0, 1)))
-    with pytest.raises(OverflowError):
-        ask("127.0.0.1", 1 << 63)
     log.append(("create_connection", told(socket.create_connection, ("", 1))))
     everything: tuple[Any, ...] = (b"127.0.0.1", bytearray(b"127.1"), "x" * 64, "a..b", None, 5)
     for name in everything:
