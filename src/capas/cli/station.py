@@ -191,7 +191,7 @@ class Station:
         say = self.loop.call_later(
             _DHCP_QUIET,
             complain,
-            f"waiting for a DHCP server on {name}, for {_DHCP_PATIENCE:.0f} s; Ctrl-C ends it",
+            f"waiting up to {_DHCP_PATIENCE:.0f} s for a DHCP server on {name}; Ctrl-C ends it",
         )
         try:
             client = await dhcp.configure(name, hostname="", timeout=_DHCP_PATIENCE)
