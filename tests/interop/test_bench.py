@@ -42,7 +42,7 @@ def test_the_kernel_and_capas_are_measured_in_one_run() -> None:
 
 
 def test_where_the_time_goes_on_a_tun_device() -> None:
-    # the kernel counts by ticks, of which a shorter sample may have none in the kernel
+    # The kernel counts by ticks: on a busy machine a sample may have none in the kernel, not all.
     found = report("where", "--seconds", "1")["microseconds"]
     assert list(found) == [
         "super-frame in",
@@ -55,8 +55,9 @@ def test_where_the_time_goes_on_a_tun_device() -> None:
     for column in found.values():
         whole = column["together"]
         parts = sum(n for name, n in column.items() if name not in ("together", "in the kernel"))
-        assert 0 < column["in the kernel"] <= whole
+        assert 0 <= column["in the kernel"] <= whole
         assert parts == pytest.approx(whole)
+    assert sum(column["in the kernel"] for column in found.values()) > 0
 
 
 def test_the_simulator_is_measured_and_drawn(tmp_path: Any) -> None:
