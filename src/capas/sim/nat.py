@@ -29,6 +29,7 @@ from capas.internet.types import TIME_EXCEEDED, ErrorSender
 from capas.link.interface import Interface
 from capas.sim.bindings import ICMP, TCP, UDP, Binding, Bindings, rewrite, swap
 from capas.sim.wire import Wire
+from capas.transport.demux import arriving_key
 from capas.wire.address import is_link_local, is_unspecified, parse
 from capas.wire.tcp import ACK, RST, SYN
 
@@ -201,7 +202,9 @@ class Nat:
         data = frame.data
         if data[l3 + 9] != TCP or len(data) < l4 + 20 or data[l4 + 13] & (SYN | ACK | RST) != SYN:
             return False
-        if self.host.tcp.listeners.find(self.external(), data[l4 + 2] << 8 | data[l4 + 3]):
+        tcp = self.host.tcp
+        waited = tcp.listeners.find(self.external(), data[l4 + 2] << 8 | data[l4 + 3])
+        if waited or arriving_key(data, l3, l4) in tcp.table:
             return False
         self._drop(now, "nat.unsolicited", "RFC 5382 REQ-4")
         return True

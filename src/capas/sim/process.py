@@ -230,8 +230,10 @@ class Process(Timer):
         ident, killed = ctypes.c_ulong(self._ident or 0), ctypes.py_object(ProcessKilled)
         ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, killed)
         if not self.engine.baton.acquire(timeout=_GRACE):  # it is in C code
-            self.engine.baton = allocate_lock()
-            self.engine.baton.acquire()
+            back, self._back = self._back, allocate_lock()  # what it hands back is nobody's
+            self._back.acquire()
+            if back.acquire(blocking=False):
+                return  # it came just now
             self.engine.lost.add(self._ident or 0)
             self.done = True
             self._thread = None

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from capas.base.clock import NEVER
-from capas.sockets.description import Address, Received
+from capas.sockets.description import Address, Ancillary, Received
 from capas.sockets.failure import fail
 from capas.sockets.flags import MSG_DONTWAIT, MSG_ERRQUEUE, MSG_FASTOPEN, MSG_OOB, MSG_PEEK
 from capas.sockets.handle import Handle
@@ -52,8 +52,7 @@ class BlockingHandle(Handle):
             try:
                 sent += self._retry(send, WRITE, flags, deadline)
             except OSError as error:
-                if error.errno not in (None, errno.EAGAIN):
-                    description.put_back(error.errno)
+                self._put_back(error)
                 break
         return sent
 
@@ -91,22 +90,29 @@ class BlockingHandle(Handle):
         """Some of it again and again, until it is ``least`` bytes or nothing more comes."""
         deadline = -1 if self._timeout == 0 else self._deadline()
         parts: list[bytes] = []
+        ancillary: Ancillary = []
         rest = limit - least
         while limit > rest:
             receive = partial(self.description.receive, limit, flags)
             try:
-                part = self._retry(receive, READ, flags, deadline).data
+                received = self._retry(receive, READ, flags, deadline)
             except OSError as error:
                 if not parts:
                     raise
-                if error.errno not in (None, errno.EAGAIN):
-                    self.description.put_back(error.errno)
+                self._put_back(error)
                 break
-            if not part:
+            if not received.data:
                 break
-            parts.append(part)
-            limit -= len(part)
-        return Received(b"".join(parts))
+            parts.append(received.data)
+            ancillary = received.ancillary  # TCP_INQ: of the last
+            limit -= len(received.data)
+        return Received(b"".join(parts), ancillary=ancillary)
+
+    def _put_back(self, error: OSError) -> None:
+        """An error that came when some was done: of the next call; a time that is up, of none."""
+        if error.errno not in (None, errno.EAGAIN):
+            with self._driver.lock:
+                self.description.put_back(error.errno)
 
     def _peek_all(self, limit: int, flags: int) -> Received:
         """As `_receive_all`, and all stays: what is there already must not wake us again."""
@@ -122,10 +128,12 @@ class BlockingHandle(Handle):
         try:
             return self._retry(look, READ, flags)
         except (BlockingIOError, TimeoutError):
-            received = description.receive(limit, flags)
+            with self._driver.lock:
+                received = description.receive(limit, flags)
             if received is None:
                 raise
             return received
         finally:
-            if description.unread():
-                description.endpoint.set_ready(READ)
+            with self._driver.lock:
+                if description.unread():
+                    description.endpoint.set_ready(READ)

@@ -15,7 +15,7 @@ from capas.sockets.description import Address, Ancillary, Description, Received
 from capas.sockets.driver import Driver
 from capas.sockets.failure import fail
 from capas.sockets.flags import MSG_DONTWAIT, MSG_ERRQUEUE, MSG_PEEK, MSG_TRUNC
-from capas.transport.datagram_socket import DatagramSocket, Destination
+from capas.transport.datagram_socket import Datagram, DatagramSocket, Destination
 from capas.transport.endpoint import HANGUP
 from capas.wire import address as addr
 
@@ -126,9 +126,22 @@ class DatagramDescription(Description):
             result.whole = len(data)
         if self._ancillary:
             result.ancillary = messages.describe(
-                self.settings, self.family, self.driver, datagram, self.transport.port
+                self.settings,
+                self.family,
+                self.driver,
+                datagram,
+                self.transport.port,
+                self._own(datagram),
             )
         return result
+
+    def _own(self, datagram: Datagram) -> bytes:
+        """From where an answer goes (Linux fib_compute_spec_dst)."""
+        net, found = self.host.net, datagram.destination
+        if len(found) == 16 or net.is_local(found):
+            return found
+        route = net.route(datagram.source, datagram.interface)
+        return (net.source(datagram.source, route) if route is not None else None) or addr.ANY4
 
     @abstractmethod
     def failed(self, error: IcmpError, limit: int) -> Received:
@@ -147,6 +160,11 @@ class DatagramDescription(Description):
         self.kick()
         if not self.transport.remote:
             raise fail(errno.ENOTCONN)
+
+    def unread(self) -> int:
+        """FIONREAD: of the next datagram; a pending error stays."""
+        queue = self.transport.queue
+        return len(queue[0].data) if queue else 0
 
     def peer_ended(self) -> bool:
         """Of no peer here: of our own reading."""

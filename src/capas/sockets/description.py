@@ -93,30 +93,40 @@ class Description(ABC):
         self.nonblocking: bool = False  # O_NONBLOCK, also of sockets with a timeout
         self.settings: options.Settings = options.Settings()
         self._watchers: list[Watcher] = []
+        self._before: Watcher | None = None  # who watched the endpoint before us: a blocked program
+        self._telling: bool = False
 
     # -- waiting ----------------------------------------------------------------------------------
 
     def watch(self, watcher: Watcher) -> None:
         """Tell ``watcher`` of each gain of readiness."""
         self._watchers.append(watcher)
-        self.endpoint.watcher = self
+        if self.endpoint.watcher is not self:
+            self._before = self.endpoint.watcher
+            self.endpoint.watcher = self
 
     def unwatch(self, watcher: Watcher) -> None:
         """Undo `watch`."""
         self._watchers.remove(watcher)
         if not self._watchers and self.endpoint.watcher is self:
-            self.endpoint.watcher = None
+            self.endpoint.watcher, self._before = self._before, None
 
     def endpoint_ready(self, endpoint: Endpoint) -> None:
         """The driver says the endpoint gained readiness."""
+        if self._telling:  # who was there before us passes on to us as well
+            return
         for watcher in tuple(self._watchers):
             watcher.endpoint_ready(endpoint)
+        if self._before is not None:
+            self._telling = True
+            self._before.endpoint_ready(endpoint)
+            self._telling = False
 
     def exchange(self, endpoint: Endpoint) -> None:
         """From now on ``endpoint`` is the one to wait on."""
         before = self.endpoint
         if before.watcher is self:
-            before.watcher = None
+            before.watcher, self._before = self._before, None
         before.set_ready(HANGUP)  # who is blocked on it looks again, and waits for the new one
         endpoint.eager = before.eager
         self.endpoint = endpoint

@@ -20,6 +20,7 @@ from capas.sockets.polling import (
     POLLPRI,
     Poll,
     descriptor,
+    is_open,
     real_epoll,
 )
 from capas.transport.endpoint import Endpoint
@@ -99,7 +100,10 @@ class Epoll(Poll):
     def _sweep(self) -> None:
         """What was closed is registered no more."""
         for fd, registered in tuple(self._registered.items()):
-            if self._description(fd) is not registered.description:
+            gone = self._description(fd) is not registered.description
+            if fd < VIRTUAL_FD and not registered.armed:  # the kernel does not watch it for us
+                gone = not is_open(fd)
+            if gone:
                 self._forget(fd)
 
     def register(self, fd: Any, eventmask: int = POLLIN | POLLPRI | POLLOUT) -> None:

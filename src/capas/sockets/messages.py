@@ -70,9 +70,17 @@ def membership6(value: bytes) -> tuple[bytes, int]:
 
 
 def describe(
-    settings: options.Settings, family: int, driver: Driver, datagram: Datagram, port: int
+    settings: options.Settings,
+    family: int,
+    driver: Driver,
+    datagram: Datagram,
+    port: int,
+    own: bytes,
 ) -> Ancillary:
-    """What a program asked to be told of a datagram received on ``port``."""
+    """What a program asked to be told of a datagram received on ``port``.
+
+    ``own``  the address to answer from: where that is none of ours (a group, a broadcast), another
+    """
     found: Ancillary = []
     get = settings.get
     destination = datagram.destination
@@ -85,7 +93,7 @@ def describe(
             found.append((options.SOL_SOCKET, _TIMESTAMP, _TIME.pack(seconds, rest // US)))
     if len(destination) == 4:
         if get("packet_info"):
-            info = _PKTINFO4.pack(datagram.interface, destination, destination)
+            info = _PKTINFO4.pack(datagram.interface, own, destination)
             found.append((options.IP, _IP_PKTINFO, info))
         if get("receive_ttl"):
             found.append((options.IP, _IP_TTL, struct.pack("@i", datagram.ttl)))

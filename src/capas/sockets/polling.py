@@ -88,9 +88,18 @@ def await_genuine(fd: int) -> None:
         poll.poll()
 
 
+def is_open(fd: int) -> bool:
+    """Whether a genuine descriptor is open."""
+    try:
+        os.fstat(fd)
+    except OSError:
+        return False
+    return True
+
+
 def _may_be_a_process(fd: int) -> bool:
     """Whether a process of the machine may be at the other end: sockets are a program's own."""
-    return not stat.S_ISSOCK(os.fstat(fd).st_mode)
+    return is_open(fd) and not stat.S_ISSOCK(os.fstat(fd).st_mode)
 
 
 class Poll:
@@ -133,7 +142,7 @@ class Poll:
         found = self._look()
         if found or patience <= 0:
             return found
-        virtual = [self._description(fd) for fd in self._wanted if fd >= VIRTUAL_FD]
+        virtual = [self._description(fd) for fd in tuple(self._wanted) if fd >= VIRTUAL_FD]
         watched = [description for description in virtual if description is not None]
         driver = self._driver
         if not watched and self._real is not None and not _may_wait(driver):
@@ -146,7 +155,7 @@ class Poll:
         try:
             if self._real is None:
                 return self._wait(common, deadline)
-            only = not watched and any(_may_be_a_process(fd) for fd in self._wanted)
+            only = not watched and any(map(_may_be_a_process, tuple(self._wanted)))
             with driver.outside(partial(self._look_outside, common), only=only):
                 return self._wait(common, deadline)
         finally:
@@ -181,7 +190,7 @@ class Poll:
     def _look(self) -> list[tuple[int, int]]:
         """What is ready now."""
         found: list[tuple[int, int]] = []
-        for fd, wanted in self._wanted.items():
+        for fd, wanted in tuple(self._wanted.items()):
             if fd < VIRTUAL_FD:
                 continue
             description = self._description(fd)

@@ -65,7 +65,8 @@ def dup(real: Callable[[int], int]) -> Callable[[int], int]:
         """Another descriptor of the same socket."""
         if fd < VIRTUAL_FD:
             return real(fd)
-        return Socket.of(_of(fd).open[fd]).detach()
+        table = _of(fd)
+        return table.add(table.open[fd])
 
     return dup
 
@@ -189,6 +190,7 @@ def fdopen(real: Callable[..., Any]) -> Callable[..., Any]:
         """A file object on a descriptor."""
         if fd < VIRTUAL_FD:
             return real(fd, mode, buffering, encoding, errors, newline, closefd, opener)
+        _check_mode(mode, encoding, errors, newline)
         both = "+" in mode
         if both and buffering != 0:
             raise io.UnsupportedOperation("File or stream is not seekable.")
@@ -206,6 +208,19 @@ def fdopen(real: Callable[..., Any]) -> Callable[..., Any]:
             )
 
     return fdopen
+
+
+def _check_mode(mode: str, *of_text: str | None) -> None:
+    """As `io.open`: ValueError, while the descriptor is still the caller's."""
+    letters = set(mode)
+    if letters - set("rwaxbt+") or len(letters) < len(mode):
+        raise ValueError(f"invalid mode: {mode!r}")
+    if {"b", "t"} <= letters:
+        raise ValueError("can't have text and binary mode at once")
+    if len(letters & set("rwax")) != 1:
+        raise ValueError("must have exactly one of create/read/write/append mode")
+    if "b" in letters and any(word is not None for word in of_text):
+        raise ValueError("binary mode doesn't take an encoding, errors or newline argument")
 
 
 def fork(real: Callable[[], int]) -> Callable[[], int]:

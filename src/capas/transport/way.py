@@ -26,6 +26,8 @@ def find_way(net: Internet, socket: DatagramSocket, to: Destination) -> tuple[Ro
     local = to.source or socket.local
     if len(local) != len(dst) or not sends_from(net, local):
         local = b""
+    if len(local) == 4 and not options.transparent and not net.is_local(local):
+        raise os_error(errno.ENETUNREACH)  # IP_FREEBIND binds, and sends only once it is ours
     route = net.route(dst, index)
     if multicast or dst == addr.BROADCAST4:
         found = _link_of(net, index, local)

@@ -3,7 +3,9 @@
 
 import asyncio
 import errno
+import fcntl
 import os
+import select
 import socket as std
 import struct
 import sys
@@ -239,6 +241,40 @@ def control_messages() -> Log:
     return log
 
 
+def read_while_another_polls() -> Log:
+    """A program that waits in recv hears of data though another asked whether there is some."""
+    log: Log = []
+    for timeout in (0.0, 2 * A_MOMENT):
+        with (
+            std.socket(std.AF_INET, std.SOCK_DGRAM) as sock,
+            std.socket(std.AF_INET, std.SOCK_DGRAM) as other,
+        ):
+            sock.bind(("127.0.0.1", 0))
+
+            def ask_and_send(
+                sock: std.socket = sock, other: std.socket = other, timeout: float = timeout
+            ) -> None:
+                ready, _, _ = select.select([sock], [], [], timeout)
+                log.append(("ready", len(ready)))
+                time.sleep(A_MOMENT)
+                other.sendto(b"x", sock.getsockname())
+
+            log.append(("read", meanwhile(lambda sock=sock: sock.recv(9), ask_and_send)))
+    return log
+
+
+def what_is_refused_is_asked_for() -> Log:
+    """FIONREAD of a datagram socket leaves its error pending."""
+    log: Log = []
+    with std.socket(std.AF_INET, std.SOCK_DGRAM) as sock:
+        sock.connect(("127.0.0.1", 9))
+        sock.send(b"x")
+        time.sleep(A_MOMENT)
+        log.append(("unread", fcntl.ioctl(sock, 0x541B, bytes(4))))
+        log.append(("error", sock.getsockopt(std.SOL_SOCKET, std.SO_ERROR)))
+    return log
+
+
 def port_of_a_server_started_again() -> Log:
     """SO_REUSEADDR counts if both have it, the listener's connections included."""
     log: Log = []
@@ -291,6 +327,8 @@ PROGRAMS = [
     opened_fast,
     all_is_awaited,
     control_messages,
+    read_while_another_polls,
+    what_is_refused_is_asked_for,
     port_of_a_server_started_again,
     a_factory_that_raises,
 ]

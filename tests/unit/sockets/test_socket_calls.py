@@ -641,3 +641,31 @@ def test_ping_sockets(world: World, family: int, proto: int, request_: int, repl
         assert caught.value.errno == errno.EPROTONOSUPPORT
 
     here(world, program)
+
+
+@pytest.mark.parametrize("destination", ["224.0.0.251", "10.0.0.255"])
+def test_who_was_asked_as_a_group_answers_from_its_own_address(destination: str) -> None:
+    """mDNS and its kind hand back what IP_PKTINFO told: the address to answer from."""
+
+    def serve() -> None:
+        with Socket(std.AF_INET, std.SOCK_DGRAM) as sock:
+            sock.bind(("", 5353))
+            sock.setsockopt(std.IPPROTO_IP, 8, 1)  # IP_PKTINFO
+            if destination.startswith("224"):
+                member = std.inet_aton(destination) + std.inet_aton("10.0.0.2")
+                sock.setsockopt(std.IPPROTO_IP, std.IP_ADD_MEMBERSHIP, member)
+            _, control, _, peer = sock.recvmsg(100, 100)
+            sock.sendmsg([b"answer"], control, 0, peer)
+
+    def ask() -> tuple[bytes, object]:
+        with Socket(std.AF_INET, std.SOCK_DGRAM) as sock:
+            sock.setsockopt(std.SOL_SOCKET, std.SO_BROADCAST, 1)
+            sock.settimeout(3)
+            sock.sendto(b"who?", (destination, 5353))
+            return sock.recvfrom(100)
+
+    with World(1) as world:
+        ends = {"a": ["10.0.0.1/24"], "b": ["10.0.0.2/24"]}
+        world.link(world.host("a"), world.host("b"), delay="1ms", addresses=ends)
+        world.thread("b", serve)
+        assert world.thread("a", ask).result() == (b"answer", ("10.0.0.2", 5353))
