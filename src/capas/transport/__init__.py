@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The transport layer: TCP, UDP, ports, and what a socket waits on."""
+"""The transport layer: TCP, UDP, raw packets, ports, and what a socket waits on."""
