@@ -281,6 +281,15 @@ def shut(**settings: object) -> tuple[Script, TcpConnection, Peer]:
     return script, c, peer
 
 
+def stay_shut(script: Script, peer: Peer, seconds: int) -> None:
+    """The peer answers each probe, and never opens its window."""
+    for _ in range(seconds):
+        script.run(SECOND)
+        for seen in peer.drain():
+            if not seen.flags & RST:
+                peer.send(ACK, wnd=0)
+
+
 @pytest.mark.rfc("9293", "3.8.4", "MUST-27")
 def test_keep_alive_leaves_a_shut_window_to_its_probes() -> None:
     """Only an idle connection is asked; where data waits, window probes go out anyway."""
@@ -307,11 +316,7 @@ def test_the_user_timeout_counts_what_cannot_leave(late: bool) -> None:
         c.options.user_timeout = 3 * SECOND
     script.send(c, b"y" * 500)
     c.options.user_timeout = 3 * SECOND
-    for _ in range(20):
-        script.run(SECOND)
-        for seen in peer.drain():
-            if not seen.flags & RST:
-                peer.send(ACK, wnd=0)
+    stay_shut(script, peer, 20)
     assert state(c) == "CLOSED"
     assert c.take_error() == errno.ETIMEDOUT
 
@@ -339,10 +344,6 @@ def test_a_closed_socket_does_not_wait_for_a_window_for_ever() -> None:
     """A peer that answers each probe and never opens would hold it (Linux tcp_probe_timer)."""
     script, c, peer = shut()
     script.close(c)
-    for _ in range(600):
-        script.run(SECOND)
-        for seen in peer.drain():
-            if not seen.flags & RST:
-                peer.send(ACK, wnd=0)
+    stay_shut(script, peer, 600)
     assert state(c) == "CLOSED"
     assert not script.host.tcp.table

@@ -213,10 +213,10 @@ class ErrorsIn:
         if handler is not None and handler.icmp_error(error, now) is False:
             shared.counters.add("icmp.pmtu_rejected")
             shared.pmtu.restore(dst, before)
-        else:
+        elif shared.pmtu.entries.get(dst) is not before:  # not the same said again
             shared.routes.changed()
-        if shared.trace is not None and shared.pmtu.entries.get(dst) is not before:
-            shared.trace.decided(now, "ip.pmtu", f"path MTU is now {mtu}")
+            if shared.trace is not None:
+                shared.trace.decided(now, "ip.pmtu", f"path MTU is now {mtu}")
 
     def local_failure(self, packet: bytes, kind: int, now: int) -> bool:
         """Tell the transport that a packet of ours (from its IP header on) cannot go.

@@ -291,6 +291,12 @@ class DatagramSocket(ABC):
         if self.error:
             raise os_error(self.take_error())
 
+    def check_sending(self) -> None:
+        """Raise a pending error, or EPIPE after a shutdown: as Linux, after all else."""
+        self.raise_error()
+        if self.write_shut:
+            raise os_error(errno.EPIPE)
+
     # -- groups ---------------------------------------------------------------------------------
 
     def join(self, group: bytes, interface: int, now: int) -> None:

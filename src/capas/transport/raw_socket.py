@@ -126,7 +126,7 @@ class RawSocket(DatagramSocket):
         return size
 
     def _send(self, data: bytes, to: Destination, now: int) -> bool:
-        """Below a header of ours."""
+        """Below a header of ours; a pending error waits for another call (Linux)."""
         net, options, dst = self.net, self.options, to.address
         if self.protocol in (ICMP, ICMPV6) and len(data) < _TYPE_AND_CODE:
             raise os_error(errno.EFAULT)
@@ -167,11 +167,11 @@ class RawSocket(DatagramSocket):
         if len(dst) == 16:
             if len(packet) < _HEADER6:
                 raise os_error(errno.EINVAL)
-            self._raise_pending()
+            self.check_sending()
             return net.ipv6.output(route, dst, (packet,), None, loop, now)
         if len(packet) < _HEADER4:
             raise os_error(errno.EINVAL)
-        self._raise_pending()
+        self.check_sending()
         header = (packet[0] & 15) * 4
         if not _HEADER4 <= header <= len(packet):
             raise os_error(errno.EINVAL)
@@ -190,9 +190,3 @@ class RawSocket(DatagramSocket):
         head[10:12] = b"\0\0"
         head[10:12] = checksum(head).to_bytes(2, "big")
         return bytes(head) + packet[header:]
-
-    def _raise_pending(self) -> None:
-        """As Linux, after what is wrong with this call, and below a header of ours not at all."""
-        self.raise_error()
-        if self.write_shut:
-            raise os_error(errno.EPIPE)

@@ -38,9 +38,7 @@ def send(net: Internet, socket: UdpSocket, data: Buffer, now: int, to: Destinati
     if size > (wire.MAX_PAYLOAD4 if len(dst) == 4 else wire.MAX_PAYLOAD6):
         raise os_error(errno.EMSGSIZE)
     route, source = find_way(net, socket, to)
-    socket.raise_error()  # as Linux, after what is wrong with this call
-    if socket.write_shut:
-        raise os_error(errno.EPIPE)
+    socket.check_sending()
     header = wire.HEADER_SIZE + (20 if len(dst) == 4 else 40)
     mtu = net.path_mtu(dst, route, now)
     segment = to.segment or options.segment

@@ -2,10 +2,14 @@
 """The same program on Linux's sockets over loopback and on a host's: whether they go alike."""
 
 import ctypes
+import errno
 import os
+import random
 import socket as std
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
@@ -20,6 +24,43 @@ Walk = Callable[[int], Log]  # by a seed
 MOMENT = 0.004
 _CLONE_NEWNET = 0x40000000
 _ATTEMPTS = 3  # a busy machine is late now and then, the same way hardly so often
+
+
+class Steps:
+    """Calls of chance on three sockets, and what they gave; subclasses know the sockets."""
+
+    count = 25
+    calls: Sequence[str]
+
+    def __init__(self, seed: int) -> None:
+        self.chance = random.Random(seed)
+        self.sockets: list[std.socket] = []
+
+    def run(self) -> Log:
+        log = self.open()
+        for _ in range(self.count):
+            number, call = self.chance.randrange(3), self.chance.choice(self.calls)
+            try:
+                result = self.step(self.sockets[number], call)
+            except OSError as error:
+                result = errno.errorcode[error.errno or 0]
+            self.over(number)
+            time.sleep(MOMENT)
+            log.append((f"{number} {call}", result))
+        for sock in self.sockets:
+            sock.close()
+        return log
+
+    def open(self) -> Log:
+        """Make the sockets; the beginning of the log."""
+        raise NotImplementedError
+
+    def step(self, sock: std.socket, call: str) -> Any:
+        """What one call gives; OSError."""
+        raise NotImplementedError
+
+    def over(self, number: int) -> None:
+        """A step of this socket is over."""
 
 
 def go_alike(walk: Walk, seed: int, *, apart: bool = False) -> None:

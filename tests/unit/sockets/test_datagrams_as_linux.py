@@ -4,22 +4,18 @@
 Broadcasts stay out: the machine may have no way for them.
 """
 
-import errno
-import random
 import select
 import socket as std
 import sys
-import time
 from typing import Any
 
 import pytest
-from beside_linux import MOMENT, Log, go_alike
+from beside_linux import Log, Steps, go_alike
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or not std.has_dualstack_ipv6(), reason="Linux with IPv6 is missing"
 )
 
-STEPS = 25
 NOBODY = 9  # a port where nobody listens
 TARGETS = {std.AF_INET: ["127.0.0.1"], std.AF_INET6: ["::1", "::1", "::ffff:127.0.0.1"]}
 OWN = {
@@ -34,33 +30,22 @@ CALLS = [
 ]  # fmt: skip
 
 
-class Walk:
-    """Three sockets and what they did; a port is told by the number of its socket."""
+class Walk(Steps):
+    """Of UDP; a port is told by the number of its socket."""
 
-    def __init__(self, seed: int) -> None:
-        self.chance = random.Random(seed)
-        self.sockets: list[std.socket] = []
+    calls = CALLS
+
+    def open(self) -> Log:
         self.ports: dict[int, int] = {}
-
-    def run(self) -> Log:
-        log: Log = []
         for _ in range(3):
             family = self.chance.choice([std.AF_INET, std.AF_INET6, std.AF_INET6])
             sock = std.socket(family, std.SOCK_DGRAM)
             sock.setblocking(False)
             self.sockets.append(sock)
-        for _ in range(STEPS):
-            number, call = self.chance.randrange(3), self.chance.choice(CALLS)
-            try:
-                result = self.step(self.sockets[number], call)
-            except OSError as error:
-                result = errno.errorcode[error.errno or 0]
-            self.ports[self.sockets[number].getsockname()[1]] = number
-            time.sleep(MOMENT)
-            log.append((f"{number} {call}", result))
-        for sock in self.sockets:
-            sock.close()
-        return log
+        return []
+
+    def over(self, number: int) -> None:
+        self.ports[self.sockets[number].getsockname()[1]] = number
 
     def named(self, address: Any) -> Any:
         """An address with the number of a socket for its port."""

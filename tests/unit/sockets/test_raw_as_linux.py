@@ -4,20 +4,16 @@
 They hear whatever comes to the machine: so the kernel's half has a network namespace to itself.
 """
 
-import errno
 import os
-import random
 import select
 import socket as std
 import struct
 import sys
-import time
 from typing import Any
 
 import pytest
-from beside_linux import MOMENT, Log, go_alike
+from beside_linux import Log, Steps, go_alike
 
-STEPS = 25
 IDENTIFICATION = b"\0\x09"
 UNASSIGNED = 253  # a protocol nobody speaks, RFC 3692
 HOSTS = {std.AF_INET: ["127.0.0.1", "127.0.0.2"], std.AF_INET6: ["::1"]}
@@ -82,14 +78,12 @@ def header(data: bytes) -> list[Any]:
     return [data[:4], data[4:6] == IDENTIFICATION, data[6:10], data[12:20]]
 
 
-class Walk:
-    """Three raw sockets of one family and a UDP socket nobody may hear of."""
+class Walk(Steps):
+    """Of raw sockets, all of one family."""
 
-    def __init__(self, seed: int) -> None:
-        self.chance = random.Random(seed)
-        self.sockets: list[std.socket] = []
+    calls = CALLS
 
-    def run(self) -> Log:
+    def open(self) -> Log:
         log: Log = []
         family = self.chance.choice([std.AF_INET, std.AF_INET6])
         kinds = [kind for kind in KINDS if kind[0] == family]
@@ -99,16 +93,6 @@ class Walk:
             sock.setblocking(False)
             self.sockets.append(sock)
             log.append((f"socket {proto}", sock.proto))
-        for _ in range(STEPS):
-            number, call = self.chance.randrange(3), self.chance.choice(CALLS)
-            try:
-                result = self.step(self.sockets[number], call)
-            except OSError as error:
-                result = errno.errorcode[error.errno or 0]
-            time.sleep(MOMENT)
-            log.append((f"{number} {call}", result))
-        for sock in self.sockets:
-            sock.close()
         return log
 
     def ping(self, family: int) -> bytes:

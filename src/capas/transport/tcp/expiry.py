@@ -107,8 +107,7 @@ def _persist(c: "TcpConnection", now: int) -> None:
         output.force(c, room, now)  # a window too small to be worth it, but it will not grow
         c.want_output()
         return
-    if c.options.user_timeout and not c.timers.is_set(tt.USER):
-        c.timers.set(tt.USER, now + c.options.user_timeout)  # set while the window was shut
+    output.count_user_timeout(c, now)  # it may have been set since the window was shut
     c.counters.add("tcp.window_probes")
     segments.send_probe(c, now)
     shift = min(life.persist_backoff, _MAX_PROBE_SHIFT)

@@ -304,8 +304,8 @@ def _after_sending(c: "TcpConnection", now: int) -> None:
         if timers.deadlines[tt.PERSIST] != NEVER:
             timers.clear(tt.PERSIST)
             timers.clear(tt.USER)  # it counted how long data could not leave
-        if c.options.user_timeout and not timers.is_set(tt.USER):
-            timers.set(tt.USER, now + c.options.user_timeout)
+        if c.options.user_timeout:
+            count_user_timeout(c, now)
         if timers.deadlines[tt.RTO] == NEVER:
             timers.set_before(tt.RTO, now + c.rtt.rto)
             if not rack.schedule_probe(c, now):
@@ -318,8 +318,13 @@ def _after_sending(c: "TcpConnection", now: int) -> None:
         and not timers.is_set(tt.PACE)
     ):
         timers.set(tt.PERSIST, now + c.rtt.rto)
-        if c.options.user_timeout and not timers.is_set(tt.USER):
-            timers.set(tt.USER, now + c.options.user_timeout)
+        count_user_timeout(c, now)
+
+
+def count_user_timeout(c: "TcpConnection", now: int) -> None:
+    """From now on, if not before: data is out, or waits for a window that is shut (RFC 5482)."""
+    if c.options.user_timeout and not c.timers.is_set(tt.USER):
+        c.timers.set(tt.USER, now + c.options.user_timeout)
 
 
 # -- pacing -------------------------------------------------------------------------------------
