@@ -245,7 +245,7 @@ class DatagramDescription(Description):
         elif name == "multicast_interface6":
             sock.options.multicast_interface = self._link(options.as_int(value))
         elif name == "multicast_interface":
-            packed = struct.pack("@i", value) if isinstance(value, int) else value
+            packed = options.as_bytes(value)
             sock.options.multicast_interface = self._interface4(
                 packed[4:] if len(packed) >= 8 else packed, errno.EADDRNOTAVAIL
             )

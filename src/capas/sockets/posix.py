@@ -45,13 +45,19 @@ def _number(fd: Any) -> int:
     return fd if isinstance(fd, int) else int(fd.fileno())
 
 
-def _borrowed(fd: int, call: Callable[[Socket], Any]) -> Any:
-    """What ``call`` gives for a socket object of ``fd``, which stays open."""
+def _opened(fd: int, kind: type[Socket] = Socket) -> Socket:
+    """A socket object for ``fd``, which blocks or not as it did."""
     description = _of(fd).open[fd]
     nonblocking = description.nonblocking
-    sock = Socket(fileno=fd)
+    sock = kind(fileno=fd)
     sock.settimeout(None)  # Python's default timeout is none of a system call's
     description.nonblocking = nonblocking
+    return sock
+
+
+def _borrowed(fd: int, call: Callable[[Socket], Any]) -> Any:
+    """What ``call`` gives for a socket object of ``fd``, which stays open."""
+    sock = _opened(fd)
     try:
         return call(sock)
     finally:
@@ -194,11 +200,8 @@ def fdopen(real: Callable[..., Any]) -> Callable[..., Any]:
         both = "+" in mode
         if both and buffering != 0:
             raise io.UnsupportedOperation("File or stream is not seekable.")
-        nonblocking = _of(fd).open[fd].nonblocking
         ways = ("r" if both or "r" in mode else "") + ("w" if both or "r" not in mode else "")
-        with (Socket if closefd else _Lent)(fileno=fd) as sock:  # until the file is closed
-            sock.settimeout(None)
-            sock.description.nonblocking = nonblocking
+        with _opened(fd, Socket if closefd else _Lent) as sock:  # until the file is closed
             return sock.makefile(
                 ways + ("b" if "b" in mode else ""),  # type: ignore[call-overload]
                 None if buffering < 0 else buffering,

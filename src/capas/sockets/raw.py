@@ -3,7 +3,6 @@
 
 import errno
 import socket
-import struct
 from typing import Final
 
 from capas.base.checksum import Buffer
@@ -20,7 +19,6 @@ from capas.wire.icmp import ICMP, ICMPV6
 
 _FILTER4: Final = 4  # bytes of struct icmp_filter
 _FILTER6: Final = 32  # of struct icmp6_filter
-_INT: Final = struct.Struct("@i")
 
 
 class RawDescription(DatagramDescription):
@@ -96,7 +94,7 @@ class RawDescription(DatagramDescription):
         if name in ("icmp_filter", "icmp6_filter"):
             self._expect(ICMP if name == "icmp_filter" else ICMPV6)
             size = _FILTER4 if name == "icmp_filter" else _FILTER6
-            given = (_INT.pack(value) if isinstance(value, int) else value)[:size]
+            given = options.as_bytes(value)[:size]
             kept = self.raw.blocked.to_bytes(size, "little")
             self.raw.blocked = int.from_bytes(given + kept[len(given) :], "little")
         elif name.endswith("checksum6"):
