@@ -3,6 +3,7 @@
 
 import contextlib
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -15,6 +16,9 @@ from capas.errors import CapasError
 from capas.sim.process import Process
 from capas.sockets.socket import Socket
 from capas.wire.address import text
+
+
+REAL_SLEEP = time.sleep
 
 
 class Later(Timer):
@@ -99,6 +103,38 @@ def test_the_program_that_runs_the_events_may_be_killed_by_one(world: Any) -> No
     left = [process.name for process in world.engine.processes if not process.done]
     assert left == ["b:idle"]
     assert log[-1][0] > 10  # the others go on
+
+
+def test_a_program_may_be_killed_before_who_started_the_last_one_goes_on(
+    world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dying = threading.Event()
+    ended: list[str] = []
+    start = Process._start
+
+    def slow_start(process: Process) -> None:  # a busy machine gives the others the processor
+        start(process)
+        if process.name == "c:idle":
+            dying.wait(10)
+
+    def idle(name: str) -> None:
+        try:
+            time.sleep(60)
+        finally:
+            ended.append(name)
+            if name != "c":
+                dying.set()
+                REAL_SLEEP(0.2)  # meanwhile who started the last one waits for the baton
+
+    monkeypatch.setattr(Process, "_start", slow_start)
+    for name in "abc":
+        world.thread(name, idle, name)
+    Later(world, 1, lambda: world.kill("b"))
+    Later(world, 2, lambda: world.kill("c"))
+    world.run(30)
+    assert ended == ["b", "c"]
+    left = [process.name for process in world.engine.processes if not process.done]
+    assert left == ["a:idle"]
 
 
 def test_a_program_kills_others(world: Any) -> None:

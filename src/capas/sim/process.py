@@ -9,7 +9,7 @@ A switch costs about 15 us.
 
 import threading
 import warnings
-from _thread import allocate_lock, start_new_thread
+from _thread import LockType, allocate_lock, start_new_thread
 from collections.abc import Callable
 from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any, Final, final
@@ -155,17 +155,19 @@ class Process(Timer):
         if threading.get_ident() != engine.driven_by:
             engine.baton = allocate_lock()  # a process kills another: it comes back here
             engine.baton.acquire()
-        self.take_baton()
+        # From `take_baton` on another thread runs, and changes what is asked here.
+        baton, patience = engine.baton, _UNWIND if self._killed else -1
         try:
-            if not engine.baton.acquire(timeout=_UNWIND if self._killed else -1):
-                self._give_up()
+            self.take_baton()
+            if not baton.acquire(timeout=patience):
+                self._give_up(baton)
         except BaseException as error:  # Ctrl-C: never go on while the program still runs
             running = engine.current
             if running is not None and running._ident is not None:
                 error.add_note(f"{running.name} was running: {thread_place(running._ident)}")
             engine.recall()
-            if not engine.baton.acquire(timeout=_GRACE) and engine.current is not None:
-                engine.current._break_off()
+            if not baton.acquire(timeout=_GRACE) and engine.current is not None:
+                engine.current._break_off(baton)
             raise
         finally:
             last = engine.current
@@ -175,12 +177,11 @@ class Process(Timer):
 
     def _start(self) -> None:
         if self._own_thread:
+            self._thread = threading.Thread(target=self._main, name=self.name, daemon=True)
             with real_time():  # its locks are the machine's
-                self._thread = threading.Thread(target=self._main, name=self.name, daemon=True)
                 self._thread.start()
-                self._ident = self._thread.ident
         else:
-            self._ident = start_new_thread(self._main, ())
+            start_new_thread(self._main, ())
 
     def _end(self) -> None:
         self.done = True
@@ -211,10 +212,10 @@ class Process(Timer):
             with installed(), self._source.activate():
                 self.resume()
 
-    def _give_up(self) -> None:
+    def _give_up(self, baton: LockType) -> None:
         """A killed program neither ends nor waits: break it off, and say so if that fails."""
         place = thread_place(self._ident or 0)
-        self._break_off()
+        self._break_off(baton)
         if self.done and self._ident in self.engine.lost:
             warnings.warn(
                 f"{self.name} did not end {_UNWIND:g} s after it was killed, and goes on without"
@@ -223,13 +224,16 @@ class Process(Timer):
                 stacklevel=2,
             )
 
-    def _break_off(self) -> None:
-        """End a program that comes to no wait (``while True: pass``), or let go of it."""
+    def _break_off(self, baton: LockType) -> None:
+        """End a program that comes to no wait (``while True: pass``), or let go of it.
+
+        ``baton`` comes back to who calls.
+        """
         import ctypes
 
         ident, killed = ctypes.c_ulong(self._ident or 0), ctypes.py_object(ProcessKilled)
         ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, killed)
-        if not self.engine.baton.acquire(timeout=_GRACE):  # it is in C code
+        if not baton.acquire(timeout=_GRACE):  # it is in C code
             back, self._back = self._back, allocate_lock()  # what it hands back is nobody's
             self._back.acquire()
             if back.acquire(blocking=False):
@@ -241,6 +245,7 @@ class Process(Timer):
     # -- in the process's own thread ------------------------------------------------------------
 
     def _main(self) -> None:
+        self._ident = threading.get_ident()
         self._source.adopt_thread()
         try:
             self.value = self._context.run(self._function)
