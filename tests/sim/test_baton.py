@@ -17,7 +17,6 @@ from capas.sim.process import Process
 from capas.sockets.socket import Socket
 from capas.wire.address import text
 
-
 REAL_SLEEP = time.sleep
 
 
