@@ -3,7 +3,6 @@
 
 import contextlib
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -107,22 +106,21 @@ def test_the_program_that_runs_the_events_may_be_killed_by_one(world: Any) -> No
 def test_a_program_may_be_killed_before_who_started_the_last_one_goes_on(
     world: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    dying = threading.Event()
     ended: list[str] = []
     start = Process._start
 
     def slow_start(process: Process) -> None:  # a busy machine gives the others the processor
         start(process)
         if process.name == "c:idle":
-            dying.wait(10)
+            while not ended:
+                REAL_SLEEP(0.01)
 
     def idle(name: str) -> None:
         try:
             time.sleep(60)
         finally:
             ended.append(name)
-            if name != "c":
-                dying.set()
+            if name == "b":
                 REAL_SLEEP(0.2)  # meanwhile who started the last one waits for the baton
 
     monkeypatch.setattr(Process, "_start", slow_start)

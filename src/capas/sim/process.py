@@ -177,8 +177,8 @@ class Process(Timer):
 
     def _start(self) -> None:
         if self._own_thread:
-            self._thread = threading.Thread(target=self._main, name=self.name, daemon=True)
             with real_time():  # its locks are the machine's
+                self._thread = threading.Thread(target=self._main, name=self.name, daemon=True)
                 self._thread.start()
         else:
             start_new_thread(self._main, ())
