@@ -13,10 +13,14 @@ import capas
 from capas.base.clock import SECOND, Timer
 from capas.errors import CapasError
 from capas.sim.process import Process
+from capas.sim.virtual_time import real_time
 from capas.sockets.socket import Socket
 from capas.wire.address import text
 
-REAL_SLEEP = time.sleep
+
+def really_sleep(seconds: float) -> None:
+    with real_time():
+        time.sleep(seconds)
 
 
 class Later(Timer):
@@ -113,7 +117,7 @@ def test_a_program_may_be_killed_before_who_started_the_last_one_goes_on(
         start(process)
         if process.name == "c:idle":
             while not ended:
-                REAL_SLEEP(0.01)
+                really_sleep(0.01)
 
     def idle(name: str) -> None:
         try:
@@ -121,7 +125,7 @@ def test_a_program_may_be_killed_before_who_started_the_last_one_goes_on(
         finally:
             ended.append(name)
             if name == "b":
-                REAL_SLEEP(0.2)  # meanwhile who started the last one waits for the baton
+                really_sleep(0.2)  # meanwhile who started the last one waits for the baton
 
     monkeypatch.setattr(Process, "_start", slow_start)
     for name in "abc":
