@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
+from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Any
 
@@ -259,6 +260,45 @@ def test_forked_processes_are_the_machines(world: Any) -> None:
             process.join()
 
     assert world.thread("a", program).result() == (True, True)
+
+
+def _ends_while_a_thread_has(lock: Any, pipe: Any) -> None:
+    held = threading.Event()
+
+    def hold() -> None:
+        with lock:
+            held.set()
+            time.sleep(0.2)
+            pipe.send("the thread is ready")
+
+    def at_the_end() -> None:
+        with lock:
+            pipe.send("the program ends")
+
+    Finalize(None, at_the_end, exitpriority=1)
+    threading.Thread(target=hold, daemon=True).start()
+    held.wait()
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_the_end_of_a_forked_process_waits_for_locks(world: Any) -> None:
+    """Python 3.13 flushes queues after the end of threading: two had a lock, data was lost."""
+    if not hasattr(os, "fork"):
+        pytest.skip("no fork here")
+
+    def program() -> list[Any]:
+        context = get_context("fork")
+        reader, writer = context.Pipe(False)
+        process = context.Process(target=_ends_while_a_thread_has, args=(threading.Lock(), writer))
+        process.start()
+        writer.close()
+        try:
+            return [reader.recv(), reader.recv()]
+        finally:
+            process.join()
+
+    said = world.thread("a", program).result()
+    assert said == ["the thread is ready", "the program ends"]
 
 
 def waits_with_a_limit() -> object:

@@ -64,10 +64,10 @@ class Lock:
         return self._wait(timeout)
 
     def _wait(self, timeout: float) -> bool:
-        if threading._SHUTTING_DOWN:  # type: ignore[attr-defined]
-            return True  # the world goes no further
         if self._world.pid != os.getpid():
             return self._wait_elsewhere(timeout)
+        if threading._SHUTTING_DOWN:  # type: ignore[attr-defined]
+            return True  # the world goes no further
         world = _world() or self._world
         deadline = NEVER if timeout < 0 else world.now() + round(timeout * SECOND)
         process = world.engine.current
