@@ -167,6 +167,22 @@ def test_a_shrinking_window_does_no_harm() -> None:
     assert bytes(peer.stream) == b"x" * 10_000
 
 
+@pytest.mark.rfc("9293", "3.10.7.4", "fifth")
+def test_a_repetition_that_acknowledges_more_may_shut_the_window() -> None:
+    """By SND.WL1 alone it would be old news, and the next data would leave into a shut window."""
+    script, c, peer = established()
+    peer.send(ACK, b"later", seq=111, wnd=1000)
+    script.send(c, b"x" * 1000)
+    peer.drain()
+    peer.send(ACK, b"the gap...", seq=101, ack=1001, wnd=0)
+    script.send(c, b"more")
+    script.run(100 * MS)
+    assert all(not seg.data for seg in peer.queue)
+    peer.drain()
+    peer.send(ACK, seq=116, wnd=1000)
+    peer.expect(ACK, b"more")
+
+
 @pytest.mark.rfc("9293", "3.8.6.1", "MUST-37")
 def test_a_window_shut_on_data_in_flight_keeps_the_connection() -> None:
     """The repeats are window probes then: answered ones must not add up to a timeout."""

@@ -214,8 +214,12 @@ class Sender:
             self.limit = max(self.limit, min(2 * cwnd, self.auto_max))
 
     def update_window(self, seq: int, ack: int, wnd: int) -> bool:
-        """SND.WND from a segment if it is news (RFC 9293 §3.10.7.4, fifth); True if taken."""
-        if self.snd_wl1 < seq or (self.snd_wl1 == seq and self.snd_wl2 <= ack):
+        """SND.WND from a segment if it is news (RFC 9293 §3.10.7.4, fifth); True if taken.
+
+        What acknowledges more was sent later, also if it repeats old data: by the letter of the RFC
+        its window would not count, and we would send into one that has shut (so Linux, too).
+        """
+        if ack > self.snd_wl2 or (ack == self.snd_wl2 and seq >= self.snd_wl1):
             self.snd_wl1 = seq
             self.snd_wl2 = ack
             self.snd_wnd = wnd
