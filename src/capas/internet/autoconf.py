@@ -181,7 +181,7 @@ class Autoconf(Timer):
 
     def _own(self, prefix: Prefix) -> InterfaceAddress | None:
         """The address with our interface identifier under a prefix."""
-        address = prefix.address[:8] + self._nd.identifier(self.interface, prefix.address)
+        address = prefix.address[:8] + self._nd.identifiers.under(self.interface, prefix.address)
         return next((a for a in self.interface.addresses if a.address == address), None)
 
     def _form(self, prefix: Prefix, valid: int, preferred: int, now: int) -> None:
@@ -189,7 +189,7 @@ class Autoconf(Timer):
         if held >= self._shared.config.autoconfigured_addresses:
             self._shared.counters.add("nd.autoconfigured_addresses")
             return
-        address = prefix.address[:8] + self._nd.identifier(self.interface, prefix.address)
+        address = prefix.address[:8] + self._nd.identifiers.under(self.interface, prefix.address)
         own = InterfaceAddress(address, 64, PREFERRED, valid, preferred, "slaac")
         try:
             self._nd.add(self.interface, own, now)
@@ -261,6 +261,12 @@ class Autoconf(Timer):
         if own.state in (PREFERRED, DEPRECATED):
             own.state = DEPRECATED if own.preferred_until <= now else PREFERRED
 
+    def assigned(self, own: InterfaceAddress, now: int) -> None:
+        """Duplicate detection is over: from now on the preferred lifetime counts."""
+        if own.origin == "slaac":
+            self._age(own, now)
+            self._rearm()
+
     def fire(self, now: int) -> None:
         """Some lifetime is over."""
         routes = self._shared.routes
@@ -288,7 +294,7 @@ class Autoconf(Timer):
         ends += self.servers.values()
         for own in self.interface.addresses:
             if own.origin == "slaac":
-                ends.append(own.valid_until if own.state == DEPRECATED else own.preferred_until)
+                ends.append(own.preferred_until if own.state == PREFERRED else own.valid_until)
         earliest = min(ends, default=NEVER)
         if earliest < NEVER:
             self._shared.scheduler.at(earliest, self)

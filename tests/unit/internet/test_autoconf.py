@@ -6,7 +6,7 @@ from test_nd import PEER, PEER_MAC, hear, said, wire
 from capas.base.clock import MS, SECOND
 from capas.internet.ra_sender import RaConfig
 from capas.internet.route import Route
-from capas.link.interface import DEPRECATED, PREFERRED
+from capas.link.interface import DEPRECATED, PREFERRED, TENTATIVE
 from capas.wire.address import ALL_NODES6, ALL_ROUTERS6, ANY6, Prefix, eui64, parse
 from capas.wire.ndp import (
     INFINITY,
@@ -286,6 +286,17 @@ def test_addresses_and_prefixes_are_capped() -> None:
     assert len(slaac) == 4
     assert len(a.stack.nd.autoconf[2].prefixes) == 64
     assert a.counters.get("nd.prefixes") == 36
+
+
+@pytest.mark.rfc("4862", "5.5.4")
+def test_an_address_may_be_deprecated_before_duplicate_detection_ends() -> None:
+    net, a = host(dad_transmits=1)
+    advertise(a, info(valid=100, preferred=0))
+    assert address(a).state == TENTATIVE
+    net.run(2 * SECOND)
+    assert address(a).state == DEPRECATED
+    net.run(100 * SECOND)
+    assert address(a) is None
 
 
 def test_addresses_need_room_for_their_groups() -> None:
