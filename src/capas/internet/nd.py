@@ -161,7 +161,11 @@ class Nd:
 
     def _duplicate(self, interface: Interface, own: InterfaceAddress, now: int) -> None:
         self.remove(interface, own.address, now)
-        if own.origin != "static":
+        autoconf = self.autoconf.get(interface.index)
+        if own.temporary:
+            if autoconf is not None and autoconf.duplicate(own, now):
+                return
+        elif own.origin != "static":
             another = self.identifiers.another(interface, own.address)
             if another is not None:
                 own.address = own.address[:8] + another

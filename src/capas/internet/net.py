@@ -65,9 +65,9 @@ class Internet:
         """The best route to ``dst``, optionally by one interface only."""
         return self.routes.lookup(dst, interface_index)
 
-    def source(self, dst: bytes, route: Route) -> bytes | None:
+    def source(self, dst: bytes, route: Route, prefer: int = 0) -> bytes | None:
         """The address to send from (RFC 6724 for IPv6); None if there is none."""
-        return source.select(self.shared, dst, route, self.policy)
+        return source.select(self.shared, dst, route, self.policy, prefer)
 
     def path_mtu(self, dst: bytes, route: Route, now: int) -> int:
         """The largest IP packet for ``dst``, bytes with its header."""

@@ -10,7 +10,7 @@ from typing import Final
 from capas.base.checksum import Buffer
 from capas.host.host import Host
 from capas.internet.types import IcmpError
-from capas.sockets import messages, options
+from capas.sockets import messages, options, preferences
 from capas.sockets.description import Address, Ancillary, Description, Received
 from capas.sockets.driver import Driver
 from capas.sockets.failure import fail
@@ -44,6 +44,7 @@ _NUMBERS: Final = {
     "unicast_interface6": "unicast_interface",
     "segment": "segment",
     "receive_buffer": "receive_buffer",
+    "prefer_source": "prefer_source",
     "ttl": "ttl",
     "tos": "tos",
     "hops": "ttl",
@@ -206,6 +207,8 @@ class DatagramDescription(Description):
         if attribute is not None:
             setattr(self.transport.options, attribute, bool(value))
         else:
+            if name == "prefer_source":
+                value = preferences.age(value)
             attribute = _NUMBERS.get(name)
             if attribute is not None:
                 setattr(

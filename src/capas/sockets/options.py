@@ -151,6 +151,7 @@ for _constant, _linux, _option in (
     ("IPV6_DONTFRAG", 62, Option("dont_fragment")),
     ("IPV6_RECVTCLASS", 66, Option("receive_tclass")),
     ("IPV6_TCLASS", 67, Option("tclass", INT, 0, -1, 255)),
+    ("IPV6_ADDR_PREFERENCES", 72, Option("prefer_source", SPECIAL)),
     ("IPV6_RECVORIGDSTADDR", 74, Option("receive_destination6", types=DATAGRAM | RAW)),
     ("IPV6_TRANSPARENT", 75, Option("transparent")),  # the same as of IP (Linux), as IPV6_FREEBIND
     ("IPV6_UNICAST_IF", 76, Option("unicast_interface6", SPECIAL)),
@@ -323,7 +324,7 @@ def check_size(level: int, option: Option, size: int) -> None:
     """Whether ``size`` bytes make an int option: only IP takes less than a C int, even nothing."""
     if option.name in _EXACT and size != _INT.size:
         raise fail(errno.EINVAL)
-    few = option.kind in _INTS and size < _INT.size
+    few = (option.kind in _INTS or option.name == "prefer_source") and size < _INT.size
     if few and (level != IP or (not size and option.name in _NEED_BYTES)):
         raise fail(errno.EINVAL)
 

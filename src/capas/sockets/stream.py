@@ -94,22 +94,10 @@ class StreamDescription(Description):
         if not free and not is_own(self.host.net, packed):
             raise fail(errno.EADDRNOTAVAIL)
         self._scope = scope
-        wish = self._wish(packed, port)
+        wish = streamoptions.wish(self, packed, port)
         self.binding = wish if get("bind_no_port") and not port else self._tcp.bind(wish)
         if len(packed) == 16 and not addr.is_unspecified(packed):
             self.settings.values["v6only"] = 1
-
-    def _wish(self, address: bytes, port: int) -> Binding:
-        get = self.settings.get
-        return Binding(
-            address,
-            port,
-            bool(get("reuse_address")),
-            bool(get("reuse_port")),
-            bool(get("v6only")),
-            self.settings.values.get("device", 0),
-            get("port_range"),
-        )
 
     def listen(self, backlog: int) -> None:
         """listen(2); again: a new backlog."""
@@ -181,7 +169,7 @@ class StreamDescription(Description):
         """Begin the handshake; ``fast``: with Fast Open and this data in the SYN."""
         remote, port, scope = address
         connection = self._tcp.connect(
-            self.binding or self._wish(b"", 0),
+            self.binding or streamoptions.wish(self, b"", 0),
             remote,
             port,
             self.driver.now(),
@@ -381,8 +369,8 @@ class StreamDescription(Description):
             self.kick()
         elif self.listener is not None:
             apply_listener(self.listener, name, value)
-        if self.binding is not None and name in ("reuse_address", "reuse_port"):
-            setattr(self.binding, name, bool(value))
+        if self.binding is not None:
+            streamoptions.apply_binding(self.binding, name, value)
 
     def get_special(self, name: str) -> int | bytes:
         """TCP_INFO, TCP_CONGESTION, path MTU."""

@@ -8,10 +8,11 @@ import errno
 from typing import TYPE_CHECKING, Final
 
 from capas.base.clock import MS, SECOND
-from capas.sockets import fastopen, options, plugins, values
+from capas.sockets import fastopen, options, plugins, preferences, values
 from capas.sockets.description import Ancillary
 from capas.sockets.failure import fail
 from capas.sockets.tcpinfo import pack as pack_info
+from capas.transport.ports import Binding
 from capas.transport.tcp import states
 from capas.transport.tcp import timers as tt
 from capas.transport.tcp.congestion.base import add_finder, known
@@ -91,6 +92,29 @@ def apply_listener(listener: TcpListener, name: str, value: int) -> None:
         listener.fastopen_no_cookie = bool(value)
     else:
         set_user_option(listener, name, value)
+
+
+def apply_binding(binding: Binding, name: str, value: int) -> None:
+    """Write an option to who holds a port and may connect from it."""
+    if name in ("reuse_address", "reuse_port"):
+        setattr(binding, name, bool(value))
+    elif name == "prefer_source":
+        binding.prefer_source = preferences.age(value)
+
+
+def wish(description: "StreamDescription", address: bytes, port: int) -> Binding:
+    """What binding to ``address`` and ``port`` asks for, with the options set so far."""
+    get = description.settings.get
+    return Binding(
+        address,
+        port,
+        bool(get("reuse_address")),
+        bool(get("reuse_port")),
+        bool(get("v6only")),
+        description.settings.values.get("device", 0),
+        get("port_range"),
+        preferences.age(get("prefer_source")),
+    )
 
 
 def begin_connection(description: "StreamDescription", connection: TcpConnection) -> None:

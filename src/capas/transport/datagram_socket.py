@@ -89,6 +89,7 @@ class DatagramOptions:
         "no_check_rx",
         "no_check_tx",
         "pmtu_discover",
+        "prefer_source",
         "receive_buffer",
         "receive_errors",
         "reuse_address",
@@ -115,6 +116,7 @@ class DatagramOptions:
         self.no_check_rx: bool = False  # take zero checksums over IPv6 (RFC 6935)
         self.no_check_tx: bool = False  # send zero checksums
         self.pmtu_discover: int = PMTUDISC_WANT
+        self.prefer_source: int = 0  # RFC 5014: temporary or public, as `source.select6`
         self.receive_buffer: int = receive_buffer
         self.receive_errors: bool = False  # IP_RECVERR: soft errors too, and the error queue
         self.reuse_address: bool = False

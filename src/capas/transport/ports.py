@@ -93,6 +93,7 @@ class Binding:
         "device",
         "listening",
         "port",
+        "prefer_source",
         "reuse_address",
         "reuse_port",
         "span",
@@ -108,6 +109,7 @@ class Binding:
         v6only: bool = True,
         device: int = 0,
         span: int = 0,
+        prefer_source: int = 0,
     ) -> None:
         self.address: bytes = address
         self.port: int = port
@@ -116,6 +118,7 @@ class Binding:
         self.v6only: bool = v6only
         self.device: int = device
         self.span: int = span  # as for `EphemeralPorts.pick`
+        self.prefer_source: int = prefer_source  # as for `Internet.source`
         self.listening: bool = False
 
 

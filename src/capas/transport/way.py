@@ -35,7 +35,7 @@ def find_way(net: Internet, socket: DatagramSocket, to: Destination) -> tuple[Ro
             route = Route(addr.Prefix(dst, len(dst) * 8), found)
     if route is None:
         raise os_error(errno.ENETUNREACH)
-    source = local or net.source(dst, route)
+    source = local or net.source(dst, route, options.prefer_source)
     if dst == addr.BROADCAST4 and not local and (index or source is None):
         own = [a.address for a in route.interface.addresses if a.state != TENTATIVE]
         if not any(len(address) == 4 for address in own):

@@ -4,6 +4,7 @@ from inet_double import Net, Node
 from test_nd import PEER, PEER_MAC, hear, said, wire
 
 from capas.base.clock import MS, SECOND
+from capas.internet.identifier import MAX_DUPLICATES
 from capas.internet.ra_sender import RaConfig
 from capas.internet.route import Route
 from capas.link.interface import DEPRECATED, PREFERRED, TENTATIVE
@@ -471,3 +472,11 @@ def test_a_duplicate_gets_another_identifier() -> None:
             break
         node.stack.nd._duplicate(card, own, net.now)
     assert own is None  # IDGEN_RETRIES
+
+
+def test_prefixes_with_duplicates_are_capped() -> None:
+    _, node = host(stable_secret=SECRET)
+    card, identifiers = node.interfaces[1], node.stack.nd.identifiers
+    for i in range(100):
+        assert identifiers.another(card, PREFIX[:7] + bytes((i,)) + bytes(8)) is not None
+    assert len(identifiers.duplicates) == MAX_DUPLICATES

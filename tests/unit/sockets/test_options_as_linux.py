@@ -26,6 +26,8 @@ STREAM, DATAGRAM = std.SOCK_STREAM, std.SOCK_DGRAM
 SCALED = 1 << 10  # bytes; what the field of the window does not tell
 RANGE = (40_000, 40_003)
 DELAYED = 0.06  # s: an acknowledgement that was delayed has come
+#: IPV6_ADDR_PREFERENCES: any number of words, some of which contradict each other
+PREFERENCES = (*range(16), *(1 << n for n in range(4, 14)), 0x105, 0x401, 0xC02, 0x808, -1, b"\1")
 #: (level, option), values; constants that some Python lacks are Linux's numbers
 STREAM_VALUES: list[tuple[int, int, tuple[int | bytes, ...]]] = [
     (ANY, std.SO_SNDBUF, (0, 1, 4608, 100_000)),
@@ -57,6 +59,7 @@ STREAM_VALUES_6: list[tuple[int, int, tuple[int | bytes, ...]]] = [
     (IPV6, std.IPV6_UNICAST_HOPS, (-2, -1, 0, 255, 256)),
     (IPV6, std.IPV6_JOIN_GROUP, (bytes(20),)),
     (IPV6, std.IPV6_TCLASS, (-1, 0, 64, 256)),
+    (IPV6, 72, PREFERENCES),
 ]
 DATAGRAM_VALUES: list[tuple[int, int, tuple[int | bytes, ...]]] = [
     (ANY, std.SO_RCVLOWAT, (-1, 0, 1, 1 << 30)),
@@ -66,6 +69,7 @@ DATAGRAM_VALUES: list[tuple[int, int, tuple[int | bytes, ...]]] = [
 DATAGRAM_VALUES_6: list[tuple[int, int, tuple[int | bytes, ...]]] = [
     (IPV6, std.IPV6_MULTICAST_HOPS, (-2, -1, 0, 5, 255, 256)),
     (IPV6, std.IPV6_TCLASS, (-2, -1, 0, 64, 256)),
+    (IPV6, 72, PREFERENCES),
 ]
 
 
@@ -112,6 +116,19 @@ def values(_: int) -> Log:
 
 def test_values_are_kept_as_in_linux() -> None:
     go_alike(values, 0)
+
+
+def preferences(_: int) -> Log:
+    with std.socket(std.AF_INET6, DATAGRAM) as sock:
+        log: Log = []
+        for said in (1, 4, 2, 0, 0x400, 0x100, 0x104, 1, 3, 8, 0x402, -1):
+            log.append((f"said {said}", tried(sock.setsockopt, IPV6, 72, said)))
+            log.append(("reads", sock.getsockopt(IPV6, 72)))
+        return log
+
+
+def test_preferences_of_addresses_are_said_anew() -> None:
+    go_alike(preferences, 0)
 
 
 def small_buffers(_: int) -> Log:

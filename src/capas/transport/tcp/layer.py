@@ -285,7 +285,7 @@ class TcpLayer(TransportHandler):
             raise os_error(errno.ENETUNREACH)  # RFC 9293 §3.9.1.1 MUST-46
         local = binding.address
         if len(local) != len(remote) or not sends_from(self.net, local):
-            chosen = self.net.source(remote, route)
+            chosen = self.net.source(remote, route, binding.prefer_source)
             if chosen is None:
                 raise os_error(errno.EADDRNOTAVAIL)
             local = chosen
