@@ -14,7 +14,7 @@ from capas.sockets import messages, options, preferences
 from capas.sockets.description import Address, Ancillary, Description, Received
 from capas.sockets.driver import Driver
 from capas.sockets.failure import fail
-from capas.sockets.flags import MSG_DONTWAIT, MSG_ERRQUEUE, MSG_PEEK, MSG_TRUNC
+from capas.sockets.flags import MSG_DONTROUTE, MSG_DONTWAIT, MSG_ERRQUEUE, MSG_PEEK, MSG_TRUNC
 from capas.transport.datagram_socket import Datagram, DatagramSocket, Destination
 from capas.transport.endpoint import HANGUP
 from capas.wire import address as addr
@@ -23,6 +23,8 @@ from capas.wire import address as addr
 _PLAIN: Final = {
     "bind_no_port": "bind_no_port",
     "broadcast": "broadcast",
+    "dont_fragment": "dont_fragment",
+    "dont_route": "dont_route",
     "free_bind": "free_bind",
     "transparent": "transparent",
     "reuse_address": "reuse_address",
@@ -90,7 +92,9 @@ class DatagramDescription(Description):
         """Whom this socket reaches when a program says ``packed``; OSError if nobody."""
         return addr.oneself(packed, self.transport.local) if addr.is_unspecified(packed) else packed
 
-    def send_to(self, data: Buffer, address: Address | None, ancillary: Ancillary) -> int | None:
+    def send_to(
+        self, data: Buffer, flags: int, address: Address | None, ancillary: Ancillary
+    ) -> int | None:
         """One datagram to ``address``, or to the connected end; never blocks."""
         to: Destination | None = None
         if address is not None:
@@ -100,6 +104,9 @@ class DatagramDescription(Description):
             to = self.transport.destination(to)
             for level, kind, value in ancillary:
                 messages.apply(to, self.family, level, kind, value)
+        if flags & MSG_DONTROUTE:
+            to = self.transport.destination(to)
+            to.on_link = True
         taken = self.transport.send(bytes(data), self.driver.now(), to)
         self.driver.kick(self.host)
         return taken

@@ -122,6 +122,7 @@ for _constant, _linux, _option in (
     ("IP_TRANSPARENT", 19, Option("transparent")),
     ("IP_RECVORIGDSTADDR", 20, Option("receive_destination")),
     ("IP_BIND_ADDRESS_NO_PORT", 24, Option("bind_no_port")),
+    ("IP_MINTTL", 21, Option("min_ttl", INT, high=255)),
     ("IP_MULTICAST_IF", 32, Option("multicast_interface", SPECIAL)),
     ("IP_MULTICAST_TTL", 33, Option("multicast_ttl", INT, 1, -1, 255)),
     ("IP_MULTICAST_LOOP", 34, Option("multicast_loop", BOOL, 1)),
@@ -152,6 +153,7 @@ for _constant, _linux, _option in (
     ("IPV6_RECVTCLASS", 66, Option("receive_tclass")),
     ("IPV6_TCLASS", 67, Option("tclass", INT, 0, -1, 255)),
     ("IPV6_ADDR_PREFERENCES", 72, Option("prefer_source", SPECIAL)),
+    ("IPV6_MINHOPCOUNT", 73, Option("min_hops", INT, high=255)),
     ("IPV6_RECVORIGDSTADDR", 74, Option("receive_destination6", types=DATAGRAM | RAW)),
     ("IPV6_TRANSPARENT", 75, Option("transparent")),  # the same as of IP (Linux), as IPV6_FREEBIND
     ("IPV6_UNICAST_IF", 76, Option("unicast_interface6", SPECIAL)),
@@ -217,6 +219,7 @@ NO_MULTICAST: Final = {
 #: Options of IP to which no bytes are not 0.
 _NEED_BYTES: Final = (
     "ttl",
+    "min_ttl",
     "free_bind",
     "transparent",
     "multicast_ttl",

@@ -38,6 +38,7 @@ _FLAGS: Final = {
     "oob_inline": "oobinline",
     "no_options": "no_options",
     "reuse_address": "reuse_address",
+    "dont_route": "dont_route",
 }
 #: option -> attribute of `UserOptions` in the same unit
 _COUNTS: Final = {
@@ -45,6 +46,8 @@ _COUNTS: Final = {
     "syncnt": "syncnt",
     "maxseg": "maxseg",
     "window_clamp": "window_clamp",
+    "min_ttl": "min_ttl",
+    "min_hops": "min_hops",
     "receive_low": "rcvlowat",
 }
 
@@ -66,6 +69,8 @@ def apply_connection(connection: TcpConnection, name: str, value: int, now: int)
             if name == "nodelay" and value and tx.snd_nxt < tx.queue_end:
                 tx.push_now = True  # even what TCP_CORK holds (man 7 tcp), but nothing later
             connection.want_output()
+        elif name == "dont_route":
+            connection.path.on_link = bool(value)
         elif name in ("receive_low", "window_clamp"):
             fit_receive_buffer(connection)
         elif name.startswith("keep") and connection.state == states.ESTABLISHED:
@@ -98,6 +103,8 @@ def apply_binding(binding: Binding, name: str, value: int) -> None:
     """Write an option to who holds a port and may connect from it."""
     if name in ("reuse_address", "reuse_port"):
         setattr(binding, name, bool(value))
+    elif name == "dont_route":
+        binding.on_link = bool(value)
     elif name == "prefer_source":
         binding.prefer_source = preferences.age(value)
 
@@ -114,6 +121,7 @@ def wish(description: "StreamDescription", address: bytes, port: int) -> Binding
         description.settings.values.get("device", 0),
         get("port_range"),
         preferences.age(get("prefer_source")),
+        bool(get("dont_route")),
     )
 
 
@@ -149,6 +157,8 @@ def set_user_option(owner: TcpConnection | TcpListener, name: str, value: int) -
         settings.notsent_lowat = value & 0xFFFFFFFF or 0xFFFFFFFF
     elif name in _COUNTS:
         setattr(settings, _COUNTS[name], value)
+        if name.startswith("min_") and value:
+            owner.env.gtsm = True
     elif name == "keepalive":
         settings.keepalive = bool(value)
     elif name == "quickack":

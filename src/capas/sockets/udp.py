@@ -56,7 +56,7 @@ class UdpDescription(DatagramDescription):
             raise fail(errno.EOPNOTSUPP)
         if not self.udp.port:  # as Linux, before it finds that it cannot be sent
             self.udp.bind_to_send(*(address[:2] if address is not None else (b"", 0)))
-        return self.send_to(data, address, ancillary)
+        return self.send_to(data, flags, address, ancillary)
 
     def failed(self, error: IcmpError, limit: int) -> Received:
         """As `DatagramDescription.failed`: the payload and whom it was for."""

@@ -80,6 +80,8 @@ class DatagramOptions:
         "bind_no_port",
         "broadcast",
         "device",
+        "dont_fragment",
+        "dont_route",
         "free_bind",
         "gro",
         "multicast_all",
@@ -107,6 +109,8 @@ class DatagramOptions:
         self.bind_no_port: bool = False  # bind with port 0 leaves the port to connect and send
         self.broadcast: bool = False
         self.device: int = 0  # interface index, SO_BINDTODEVICE
+        self.dont_fragment: bool = False  # over IPv6: what is too big is EMSGSIZE
+        self.dont_route: bool = False  # only neighbours on the link are reached (IPv4)
         self.free_bind: bool = False  # bind to addresses that are not ours; transparent: likewise
         self.gro: bool = False
         self.multicast_all: bool = True
@@ -136,9 +140,20 @@ class Destination:
 
     ``scope``  interface index of a scoped address, 0: none
     ``source``, ``interface``: IP_PKTINFO; ``ttl`` 0 and ``tos`` -1: the socket's
+    ``on_link``  MSG_DONTROUTE
     """
 
-    __slots__ = ("address", "interface", "port", "scope", "segment", "source", "tos", "ttl")
+    __slots__ = (
+        "address",
+        "interface",
+        "on_link",
+        "port",
+        "scope",
+        "segment",
+        "source",
+        "tos",
+        "ttl",
+    )
 
     def __init__(
         self,
@@ -159,6 +174,7 @@ class Destination:
         self.ttl: int = ttl
         self.tos: int = tos
         self.segment: int = segment
+        self.on_link: bool = False
 
 
 class DatagramSocket(ABC):

@@ -92,6 +92,7 @@ class Binding:
         "address",
         "device",
         "listening",
+        "on_link",
         "port",
         "prefer_source",
         "reuse_address",
@@ -110,6 +111,7 @@ class Binding:
         device: int = 0,
         span: int = 0,
         prefer_source: int = 0,
+        on_link: bool = False,
     ) -> None:
         self.address: bytes = address
         self.port: int = port
@@ -119,6 +121,7 @@ class Binding:
         self.device: int = device
         self.span: int = span  # as for `EphemeralPorts.pick`
         self.prefer_source: int = prefer_source  # as for `Internet.source`
+        self.on_link: bool = on_link  # likewise
         self.listening: bool = False
 
 

@@ -28,7 +28,7 @@ def find_way(net: Internet, socket: DatagramSocket, to: Destination) -> tuple[Ro
         local = b""
     if len(local) == 4 and not options.transparent and not net.is_local(local):
         raise os_error(errno.ENETUNREACH)  # IP_FREEBIND binds, and sends only once it is ours
-    route = net.route(dst, index)
+    route = net.route(dst, index, options.dont_route or to.on_link)
     if multicast or dst == addr.BROADCAST4:
         found = _link_of(net, index, local)
         if found is not None and (index or route is None):

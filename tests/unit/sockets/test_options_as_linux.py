@@ -44,6 +44,8 @@ STREAM_VALUES: list[tuple[int, int, tuple[int | bytes, ...]]] = [
     (IP, std.IP_MULTICAST_TTL, (-1, 5)),
     (IP, std.IP_MULTICAST_LOOP, (b"", b"\0", 0, 1)),
     (IP, std.IP_ADD_MEMBERSHIP, (bytes(8),)),
+    (ANY, std.SO_DONTROUTE, (0, 1, 7, b"\1")),
+    (IP, 21, (-1, 0, 5, 255, 256, b"", b"\5", b"\5\0")),  # IP_MINTTL
     (TCP, std.TCP_MAXSEG, (0, 87, 88, 100, 32_767, 32_768)),
     (TCP, std.TCP_LINGER2, (-5, -1, 0, 1, 60, 119, 120, 121, 300)),
     (TCP, std.TCP_DEFER_ACCEPT, (-1, 0, 1, 2, 3, 4, 5, 8, 15, 16, 100, 1000, 100_000, 1 << 30)),
@@ -60,16 +62,21 @@ STREAM_VALUES_6: list[tuple[int, int, tuple[int | bytes, ...]]] = [
     (IPV6, std.IPV6_JOIN_GROUP, (bytes(20),)),
     (IPV6, std.IPV6_TCLASS, (-1, 0, 64, 256)),
     (IPV6, 72, PREFERENCES),
+    (IPV6, 73, (-1, 0, 5, 255, 256, b"", b"\5")),  # IPV6_MINHOPCOUNT
+    (IPV6, 62, (0, 1, 7)),  # IPV6_DONTFRAG
 ]
 DATAGRAM_VALUES: list[tuple[int, int, tuple[int | bytes, ...]]] = [
     (ANY, std.SO_RCVLOWAT, (-1, 0, 1, 1 << 30)),
     (IP, std.IP_MULTICAST_TTL, (b"", b"\5", -1, 0, 5, 255, 256)),
     (IP, std.IP_RECVTOS, (b"", b"\1")),
+    (IP, 21, (-1, 0, 255, 256, b"")),  # IP_MINTTL
 ]
 DATAGRAM_VALUES_6: list[tuple[int, int, tuple[int | bytes, ...]]] = [
     (IPV6, std.IPV6_MULTICAST_HOPS, (-2, -1, 0, 5, 255, 256)),
     (IPV6, std.IPV6_TCLASS, (-2, -1, 0, 64, 256)),
     (IPV6, 72, PREFERENCES),
+    (IPV6, 73, (-1, 0, 5, 255, 256, b"")),  # IPV6_MINHOPCOUNT
+    (IPV6, 62, (0, 1, 7)),  # IPV6_DONTFRAG
 ]
 
 

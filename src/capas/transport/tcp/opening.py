@@ -109,6 +109,7 @@ def _child(
     scope = interface.index if remote[0] >= 169 and addr.is_link_local(remote) else 0
     way = Path(layer.net, local, local_port, remote, remote_port, scope, key)
     way.tos, way.ttl = listener.tos, listener.ttl
+    way.on_link = listener.options.dont_route
     if iss < 0:
         iss = layer.secrets.iss(way.key, now)
     c = TcpConnection(layer.env, way, iss, layer.secrets.ts_offset(way.key), now, listener)
