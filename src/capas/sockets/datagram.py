@@ -10,7 +10,7 @@ from typing import Final
 from capas.base.checksum import Buffer
 from capas.host.host import Host
 from capas.internet.types import IcmpError
-from capas.sockets import messages, options, preferences
+from capas.sockets import messages, options, peeking, preferences
 from capas.sockets.description import Address, Ancillary, Description, Received
 from capas.sockets.driver import Driver
 from capas.sockets.failure import fail
@@ -120,18 +120,26 @@ class DatagramDescription(Description):
             if error is None:
                 raise fail(errno.EAGAIN)
             return self.failed(error, limit)
-        datagram = self.transport.receive(bool(flags & MSG_PEEK))
+        peek, skip = bool(flags & MSG_PEEK), 0
+        watched = "peek_offset" in self.settings.values
+        if peek and watched:
+            datagram, skip = peeking.datagram(self.transport, self.settings.get("peek_offset"))
+        else:
+            datagram = self.transport.receive(peek)
         if datagram is None:
             # Who does not wait learns nothing of the shutdown (Linux).
             return Received(b"") if self.transport.read_shut and not flags & MSG_DONTWAIT else None
-        data = datagram.data
+        data, size = datagram.data, len(datagram.data)
         result = Received(
-            data if len(data) <= limit else data[:limit],
+            data if size <= limit and not skip else data[skip : skip + limit],
             (datagram.source, datagram.source_port, datagram.interface),
         )
-        if len(data) > limit:
+        result.whole = size
+        if limit < size and limit <= size - skip:
             result.flags = MSG_TRUNC
-            result.whole = len(data)
+        if watched:
+            taken = size if flags & MSG_TRUNC else len(result.data)
+            peeking.moved(self.settings, taken if peek else -taken)
         if self._ancillary:
             result.ancillary = messages.describe(
                 self.settings,
@@ -173,6 +181,10 @@ class DatagramDescription(Description):
         """FIONREAD: of the next datagram; a pending error stays."""
         queue = self.transport.queue
         return len(queue[0].data) if queue else 0
+
+    def holds_data(self) -> bool:
+        """A datagram is there, be it empty."""
+        return bool(self.transport.queue)
 
     def peer_ended(self) -> bool:
         """Of no peer here: of our own reading."""

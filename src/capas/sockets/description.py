@@ -190,6 +190,10 @@ class Description(ABC):
         received = self.receive(_MOST, MSG_PEEK)
         return 0 if received is None else len(received.data)
 
+    def holds_data(self) -> bool:
+        """Whether a receive call would find something."""
+        return self.unread() > 0
+
     def at_mark(self) -> bool:
         """SIOCATMARK: the next byte is the urgent one; no protocol but TCP has such (ENOTTY)."""
         raise fail(errno.ENOTTY)

@@ -102,6 +102,7 @@ for _constant, _linux, _option in (
     ("SO_SNDTIMEO", 21, Option("send_timeout", TIMEVAL)),
     ("SO_LINGER", 13, Option("linger", LINGER, -1)),
     ("SO_BINDTODEVICE", 25, Option("device", SPECIAL)),
+    ("SO_PEEK_OFF", 42, Option("peek_offset", INT, -1, _INT_MIN)),
     ("SO_INCOMING_CPU", 49, Option("cpu", INT, -1, _INT_MIN)),
     ("SO_BUSY_POLL", 46, Option("busy_poll", INT)),
 ):
@@ -253,6 +254,8 @@ def find(level: int, option: int, kind: int, family: int, elsewhere: int) -> Opt
         levels = (SOL_SOCKET, IP, _OWN[kind])
         here = level in levels or (level == IPV6 and v6)
         raise fail(errno.ENOPROTOOPT if here else elsewhere)
+    if kind == RAW and found.name == "peek_offset":
+        raise fail(errno.EOPNOTSUPP)
     return found
 
 

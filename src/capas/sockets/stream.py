@@ -14,7 +14,7 @@ from typing import Final
 
 from capas.base.checksum import Buffer
 from capas.host.host import Host
-from capas.sockets import fastopen, options, streamoptions
+from capas.sockets import fastopen, options, peeking, streamoptions
 from capas.sockets.addresses import reached
 from capas.sockets.description import Address, Ancillary, Description, Received
 from capas.sockets.driver import Driver
@@ -242,12 +242,18 @@ class StreamDescription(Description):
             return Received(octet[:limit], None, shown if octet else 0)
         if flags & MSG_ERRQUEUE:
             raise fail(errno.EAGAIN)
-        data = connection.receive(limit, self.driver.now(), bool(flags & MSG_PEEK))
+        now, peek, values = self.driver.now(), bool(flags & MSG_PEEK), self.settings.values
+        if peek and "peek_offset" in values:
+            data = peeking.stream(connection, limit, values["peek_offset"], now)
+        else:
+            data = connection.receive(limit, now, peek)
         if data is None:
             return None
         if data:
             self.driver.kick(self.host)
-        if "inq" in self.settings.values:
+        if "peek_offset" in values:
+            peeking.moved(self.settings, len(data) if peek else -len(data))
+        if "inq" in values:
             return Received(data, None, 0, streamoptions.left(self, connection))
         return Received(data)
 

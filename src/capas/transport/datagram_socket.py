@@ -34,13 +34,15 @@ class Datagram:
     """A received datagram.
 
     ``interface``  index it came in by; ``time`` ns of arrival; ``segment``: bytes per original
-    datagram when several came as one super-datagram (UDP_GRO), otherwise 0
+    datagram when several came as one super-datagram (UDP_GRO), otherwise 0; ``peeked``: MSG_PEEK
+    has shown it
     """
 
     __slots__ = (
         "data",
         "destination",
         "interface",
+        "peeked",
         "segment",
         "source",
         "source_port",
@@ -70,6 +72,7 @@ class Datagram:
         self.tos: int = tos
         self.time: int = time
         self.segment: int = segment
+        self.peeked: bool = False
 
 
 @final
@@ -250,6 +253,7 @@ class DatagramSocket(ABC):
         if not queue:
             return None
         if peek:
+            queue[0].peeked = True
             return queue[0]
         datagram = queue.popleft()
         self._hold(-len(datagram.data) - OVERHEAD)

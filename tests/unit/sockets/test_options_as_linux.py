@@ -45,6 +45,7 @@ STREAM_VALUES: list[tuple[int, int, tuple[int | bytes, ...]]] = [
     (IP, std.IP_MULTICAST_LOOP, (b"", b"\0", 0, 1)),
     (IP, std.IP_ADD_MEMBERSHIP, (bytes(8),)),
     (ANY, std.SO_DONTROUTE, (0, 1, 7, b"\1")),
+    (ANY, 42, (0, 5, -1, -2, b"\1", bytes(8))),  # SO_PEEK_OFF
     (IP, 21, (-1, 0, 5, 255, 256, b"", b"\5", b"\5\0")),  # IP_MINTTL
     (TCP, std.TCP_MAXSEG, (0, 87, 88, 100, 32_767, 32_768)),
     (TCP, std.TCP_LINGER2, (-5, -1, 0, 1, 60, 119, 120, 121, 300)),
