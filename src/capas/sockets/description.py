@@ -284,6 +284,8 @@ class Description(ABC):
             return self.host.interfaces[index - 1].name.encode() + b"\0" if index else b""
         if name.startswith("unicast_interface"):
             return self.settings.values.get(name, 0).to_bytes(4, "big")
+        if name == "max_pacing_rate":
+            return self.settings.values.get(name, options.UNLIMITED)
         if name == "prefer_source":
             return preferences.shown(self.settings.get(name))
         raise fail(errno.ENOPROTOOPT)
@@ -294,6 +296,10 @@ class Description(ABC):
             return
         if name.startswith("unicast_interface"):
             self._set_unicast_interface(name, options.as_bytes(value))
+            return
+        if name == "max_pacing_rate":
+            rate = self.settings.values[name] = options.as_rate(value)
+            self.apply(name, rate)
             return
         if name == "prefer_source":
             said = preferences.kept(options.as_int(value))

@@ -9,6 +9,7 @@ are this Python's `socket` constants, Linux's where the platform has none.
 import errno
 import socket
 import struct
+import sys
 from typing import Any, Final, NamedTuple, final
 
 from capas.base.config import HostConfig
@@ -16,6 +17,7 @@ from capas.sockets import values
 from capas.sockets.failure import fail
 
 _INT: Final = struct.Struct("@i")
+_LONG: Final = 8  # bytes
 _LINGER: Final = struct.Struct("@ii")
 _TIMEVAL: Final = struct.Struct("@ll")
 _INT_MIN: Final = -(1 << 31)
@@ -39,6 +41,7 @@ INT: Final = 1  # within low..high, else EINVAL
 READ_ONLY: Final = 2
 LINGER: Final = 3  # struct linger; kept as seconds, -1: off
 TIMEVAL: Final = 4  # struct timeval; kept as microseconds
+UNLIMITED: Final = (1 << 64) - 1  # SO_MAX_PACING_RATE as C's unsigned long
 SPECIAL: Final = 5  # the description handles it
 BUFFER: Final = 6  # bytes, unsigned; Linux doubles what is set (man 7 socket)
 OCTET: Final = 7  # the lowest eight bits
@@ -76,6 +79,9 @@ def _add(level: int, constant: str, linux: int, option: Option) -> int:
 
 TCP_INQ: Final = number("TCP_INQ", 36)
 SO_COOKIE: Final = _add(SOL_SOCKET, "SO_COOKIE", 57, Option("cookie", READ_ONLY))
+SO_MAX_PACING_RATE: Final = _add(
+    SOL_SOCKET, "SO_MAX_PACING_RATE", 47, Option("max_pacing_rate", SPECIAL)
+)
 SO_ERROR: Final = _add(SOL_SOCKET, "SO_ERROR", 4, Option("error", READ_ONLY))
 SO_TYPE: Final = _add(SOL_SOCKET, "SO_TYPE", 3, Option("type", READ_ONLY))
 SO_DOMAIN: Final = _add(SOL_SOCKET, "SO_DOMAIN", 39, Option("family", READ_ONLY))
@@ -333,6 +339,22 @@ def check_size(level: int, option: Option, size: int) -> None:
     few = (option.kind in _INTS or option.name == "prefer_source") and size < _INT.size
     if few and (level != IP or (not size and option.name in _NEED_BYTES)):
         raise fail(errno.EINVAL)
+
+
+def as_rate(value: int | bytes) -> int:
+    """SO_MAX_PACING_RATE, bytes/s: of an unsigned int or an unsigned long."""
+    packed = as_bytes(value)
+    if len(packed) < _INT.size:
+        raise fail(errno.EINVAL)
+    size = _LONG if len(packed) >= _LONG else _INT.size
+    rate = int.from_bytes(packed[:size], sys.byteorder)
+    return UNLIMITED if rate == (1 << 8 * size) - 1 else rate
+
+
+def rate_bytes(rate: int, room: int) -> bytes:
+    """What SO_MAX_PACING_RATE is read as: an unsigned long, an unsigned int where room is less."""
+    size = _LONG if room >= _LONG else _INT.size
+    return min(rate, (1 << 8 * size) - 1).to_bytes(size, sys.byteorder)
 
 
 def as_octet(level: int, value: int | bytes, room: int) -> bytes | None:

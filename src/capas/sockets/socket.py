@@ -321,6 +321,9 @@ class Socket(BlockingHandle):
             value = self.description.get_option(level, optname)
         if (level, optname) == (options.SOL_SOCKET, options.SO_COOKIE) and buflen < 8:
             raise fail(errno.EINVAL)
+        if (level, optname) == (options.SOL_SOCKET, options.SO_MAX_PACING_RATE):
+            assert isinstance(value, int)
+            value = options.rate_bytes(value, buflen)
         if buflen:
             octet = options.as_octet(level, value, buflen)
             return options.as_bytes(value)[:buflen] if octet is None else octet

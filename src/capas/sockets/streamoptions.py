@@ -61,6 +61,9 @@ def apply_connection(connection: TcpConnection, name: str, value: int, now: int)
         connection.set_send_buffer(value // 2)
     elif name in ("tos", "tclass"):
         connection.path.tos = max(value, 0)
+    elif name == "max_pacing_rate":
+        set_user_option(connection, name, value)
+        connection.cc.limit_pacing(connection.options.max_pacing_rate)
     elif name in ("ttl", "hops"):
         connection.path.ttl = max(value, 0)
     elif set_user_option(connection, name, value):
@@ -161,6 +164,8 @@ def set_user_option(owner: TcpConnection | TcpListener, name: str, value: int) -
             owner.env.gtsm = True
     elif name == "keepalive":
         settings.keepalive = bool(value)
+    elif name == "max_pacing_rate":
+        settings.max_pacing_rate = 0 if value == options.UNLIMITED else value
     elif name == "quickack":
         settings.quickack = value
     elif name == "linger":

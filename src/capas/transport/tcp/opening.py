@@ -115,6 +115,8 @@ def _child(
     c = TcpConnection(layer.env, way, iss, layer.secrets.ts_offset(way.key), now, listener)
     if listener.congestion:
         c.set_congestion(listener.congestion)
+    if listener.options.max_pacing_rate:
+        c.cc.limit_pacing(listener.options.max_pacing_rate)
     if listener.receive_buffer:
         c.set_receive_buffer(listener.receive_buffer)
     if listener.options.window_clamp or listener.options.rcvlowat > 1:
