@@ -96,6 +96,15 @@ class DatagramDescription(Description):
         self, data: Buffer, flags: int, address: Address | None, ancillary: Ancillary
     ) -> int | None:
         """One datagram to ``address``, or to the connected end; never blocks."""
+        to = self.whither(flags, address, ancillary)
+        taken = self.transport.send(bytes(data), self.driver.now(), to)
+        self.driver.kick(self.host)
+        return taken
+
+    def whither(
+        self, flags: int, address: Address | None, ancillary: Ancillary
+    ) -> Destination | None:
+        """Where a datagram goes; None: to the connected end, with nothing special."""
         to: Destination | None = None
         if address is not None:
             packed, port, scope = address
@@ -107,9 +116,7 @@ class DatagramDescription(Description):
         if flags & MSG_DONTROUTE:
             to = self.transport.destination(to)
             to.on_link = True
-        taken = self.transport.send(bytes(data), self.driver.now(), to)
-        self.driver.kick(self.host)
-        return taken
+        return to
 
     # -- receiving --------------------------------------------------------------------------------
 
