@@ -205,6 +205,7 @@ ACTIONS: Final = ("net.inet.tcp.hostcache.purgenow",)
 #: What `nstat` calls our counters.
 SNMP: Final = {
     "tcp.icmp_out_of_window": "TcpExtOutOfWindowIcmps",
+    "tcp.min_ttl": "TcpExtTCPMinTTLDrop",
     "tcp.segments_out": "TcpOutSegs",
     "tcp.segments_in": "TcpInSegs",
     "tcp.resets_out": "TcpOutRsts",

@@ -36,6 +36,8 @@ _BITS: Final = ((READ, "READ"), (WRITE, "WRITE"), (ERROR, "ERROR"), (HANGUP, "HA
 class Alarms(Protocol):
     """What `capas.sim.alarms` keeps for a program."""
 
+    __slots__ = ()
+
     def deliver(self) -> None:
         """Run the handler of an alarm that came."""
 
