@@ -13,7 +13,7 @@ CLASS_ATTRIBUTES = 25
 SPDX = "# SPDX-License-Identifier: Apache-2.0"
 
 #: Plain lists of settings or numbers, not objects with behaviour.
-RECORDS = ("HostConfig", "TcpInfo")
+RECORDS = ("DatagramOptions", "HostConfig", "TcpInfo")
 
 FILES = sorted(SOURCE.rglob("*.py"))
 

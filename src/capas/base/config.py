@@ -41,6 +41,11 @@ class HostConfig:
     dad_transmits: int = 1  # RFC 4862 §5.1 DupAddrDetectTransmits; 0: no DAD
     optimistic_dad: bool = False
     stable_secret: str = ""  # hexadecimal: IPv6 identifiers by RFC 7217; "": EUI-64 of the MAC
+    use_tempaddr: int = 0  # RFC 8981 addresses: 0 none, 1 made, 2 made and preferred (Linux)
+    temp_valid_lifetime: int = 172_800 * SECOND  # TEMP_VALID_LIFETIME, RFC 8981 §3.8; Linux 7 days
+    temp_preferred_lifetime: int = 86_400 * SECOND  # TEMP_PREFERRED_LIFETIME
+    temp_max_desync: int = 34_560 * SECOND  # MAX_DESYNC_FACTOR, 0.4 of that; Linux 600 s
+    temp_idgen_retries: int = 3  # TEMP_IDGEN_RETRIES, Linux regen_max_retry
     reassembly_bytes: int = 4 << 20  # Linux ipfrag_high_thresh
     reassembly_flows: int = 1024  # datagrams under reassembly
     reassembly_fragments: int = 1024  # fragments of one datagram
@@ -53,7 +58,7 @@ class HostConfig:
     extension_headers: int = 8  # headers in one chain before it is dropped
     option_limit: int = 8  # options in one hop-by-hop or destination header (RFC 8504 §5.3)
     multicast_groups: int = 1024
-    autoconfigured_addresses: int = 16  # per interface, Linux max_addresses
+    autoconfigured_addresses: int = 16  # per interface, temporary ones too; Linux max_addresses
     default_routers: int = 16  # per interface
     redirect_routes: int = 1024
     forwarding_flows: int = 4096  # headers remembered per interface of a router

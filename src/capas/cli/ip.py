@@ -18,6 +18,8 @@ _OBJECTS: Final = (
     ("neighbor", "neighbours"),
 )  # fmt: skip
 _VERBS: Final = ("show", "list", "ls", "lst")
+#: In the order of iproute2.
+_ADDRESS_FLAGS: Final = ("temporary", "deprecated", "tentative", "dynamic", "mngtmpaddr")
 _FAMILIES: Final = {"inet": 4, "inet6": 6}
 
 
@@ -121,7 +123,7 @@ def _addresses(rows: list[Row], brief: bool, statistics: bool) -> list[str]:
         lines += _head(row)
         for one in row["addr_info"]:
             words = [f"    {one['family']} {one['local']}/{one['prefixlen']} scope {one['scope']}"]
-            words += [flag for flag in ("dynamic", "tentative", "deprecated") if one.get(flag)]
+            words += [flag for flag in _ADDRESS_FLAGS if one.get(flag)]
             lines.append(
                 " ".join(words) + ("" if one["family"] == "inet6" else f" {row['ifname']}")
             )

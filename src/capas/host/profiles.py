@@ -19,6 +19,8 @@ def linux() -> HostConfig:
     config = HostConfig()
     config.tcp_hystart = "linux"
     config.tcp_tso_autosize = True
+    config.temp_valid_lifetime = 604_800 * SECOND  # temp_valid_lft, RFC 4941's
+    config.temp_max_desync = 600 * SECOND  # max_desync_factor
     return config
 
 

@@ -140,6 +140,10 @@ def _address(own: Any, now: int) -> Row:
     }  # fmt: skip
     if own.valid_until < NEVER:
         row["dynamic"] = True
+    if own.temporary:
+        row["temporary"] = True
+    elif own.origin == "slaac":
+        row["mngtmpaddr"] = True  # temporary ones stand beside it, if there are any (iproute2)
     if own.state == TENTATIVE:
         row["tentative"] = True
     if own.state == DEPRECATED:

@@ -141,6 +141,11 @@ _SETTINGS: Final[dict[str, Setter]] = {
     "net.ipv4.tcp_fastopen_key": _key,
     "net.ipv4.tcp_max_tw_buckets": _count("tcp_time_wait_limit"),
     "net.core.somaxconn": _count("tcp_somaxconn"),
+    "net.ipv6.conf.all.use_tempaddr": _count("use_tempaddr"),
+    "net.ipv6.conf.all.temp_valid_lft": _count("temp_valid_lifetime", SECOND),
+    "net.ipv6.conf.all.temp_prefered_lft": _count("temp_preferred_lifetime", SECOND),
+    "net.ipv6.conf.all.max_desync_factor": _count("temp_max_desync", SECOND),
+    "net.ipv6.conf.all.regen_max_retry": _count("temp_idgen_retries"),
     # -- FreeBSD ----------------------------------------------------------------------------------
     "net.inet.ip.forwarding": _flag("forwarding"),
     "net.inet.ip.ttl": _count("default_ttl"),
@@ -200,6 +205,7 @@ ACTIONS: Final = ("net.inet.tcp.hostcache.purgenow",)
 #: What `nstat` calls our counters.
 SNMP: Final = {
     "tcp.icmp_out_of_window": "TcpExtOutOfWindowIcmps",
+    "tcp.min_ttl": "TcpExtTCPMinTTLDrop",
     "tcp.segments_out": "TcpOutSegs",
     "tcp.segments_in": "TcpInSegs",
     "tcp.resets_out": "TcpOutRsts",

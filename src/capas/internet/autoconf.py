@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a host learns from routers: default routers, on-link prefixes, addresses, DNS servers.
 
-RFC 4861 §6.3, RFC 4862 §5.5 (the two-hour rule of §5.5.3 e), RFC 4191 preferences, RFC 8106.  One
-timer per interface fires at the earliest end of a lifetime.  Everything a router can make grow is
-capped: routers and addresses by `HostConfig`, prefixes and servers by the constants here.
+RFC 4861 §6.3, RFC 4862 §5.5 (the two-hour rule of §5.5.3 e), RFC 4191 preferences, RFC 8106; the
+addresses of RFC 8981 are `temporary`'s.  One timer per interface fires at the earliest end of a
+lifetime.  Everything a router can make grow is capped: routers and addresses by `HostConfig`,
+prefixes and servers by the constants here.
 """
 
 from typing import TYPE_CHECKING, Final, final
 
 from capas.base.clock import MS, NEVER, SECOND, Timer
 from capas.internet.route import METRIC_CONNECTED, METRIC_DEFAULT, ORIGIN_RA, Route
+from capas.internet.temporary import Temporaries
 from capas.link.interface import DEPRECATED, PREFERRED, Interface, InterfaceAddress
 from capas.wire import icmp as wire
 from capas.wire.address import ALL_ROUTERS6, ANY6, Prefix, is_link_local, text
@@ -55,7 +57,16 @@ class Solicitations(Timer):
 class Autoconf(Timer):
     """One interface's knowledge from router advertisements; fires when a lifetime ends."""
 
-    __slots__ = ("_nd", "_shared", "_solicitations", "interface", "prefixes", "routers", "servers")
+    __slots__ = (
+        "_nd",
+        "_shared",
+        "_solicitations",
+        "interface",
+        "prefixes",
+        "routers",
+        "servers",
+        "temporaries",
+    )
 
     def __init__(self, nd: "Nd", interface: Interface) -> None:
         super().__init__()
@@ -66,6 +77,7 @@ class Autoconf(Timer):
         self.routers: dict[bytes, tuple[Route, int]] = {}  # address -> (default route, until)
         self.prefixes: dict[tuple[bytes, int], tuple[Route, int]] = {}
         self.servers: dict[bytes, int] = {}  # address -> until
+        self.temporaries: Temporaries = Temporaries(nd, interface)
 
     # -- asking -----------------------------------------------------------------------------------
 
@@ -125,7 +137,7 @@ class Autoconf(Timer):
                 changed |= self._server(server, _until(lifetime, now), now)
         if changed:
             self._nd.servers_changed(now)
-        self._rearm()
+        self._renew(now)
 
     def _router(self, src: bytes, said: RouterAdvertisement, now: int) -> None:
         shared = self._shared
@@ -177,11 +189,12 @@ class Autoconf(Timer):
         elif remaining > TWO_HOURS:
             own.valid_until = now + TWO_HOURS
         own.preferred_until = min(preferred, own.valid_until)
-        self._age(own, now)
+        for one in (own, *self.temporaries.advertised(own)):
+            self._age(one, now)
 
     def _own(self, prefix: Prefix) -> InterfaceAddress | None:
         """The address with our interface identifier under a prefix."""
-        address = prefix.address[:8] + self._nd.identifier(self.interface, prefix.address)
+        address = prefix.address[:8] + self._nd.identifiers.under(self.interface, prefix.address)
         return next((a for a in self.interface.addresses if a.address == address), None)
 
     def _form(self, prefix: Prefix, valid: int, preferred: int, now: int) -> None:
@@ -189,12 +202,14 @@ class Autoconf(Timer):
         if held >= self._shared.config.autoconfigured_addresses:
             self._shared.counters.add("nd.autoconfigured_addresses")
             return
-        address = prefix.address[:8] + self._nd.identifier(self.interface, prefix.address)
+        address = prefix.address[:8] + self._nd.identifiers.under(self.interface, prefix.address)
         own = InterfaceAddress(address, 64, PREFERRED, valid, preferred, "slaac")
         try:
             self._nd.add(self.interface, own, now)
         except OSError:  # no room for its solicited-node group
             self._shared.counters.add("nd.autoconfigured_addresses")
+        else:
+            self._age(own, now)
 
     def _on_link(self, prefix: Prefix, valid: int, now: int) -> None:
         shared = self._shared
@@ -261,6 +276,18 @@ class Autoconf(Timer):
         if own.state in (PREFERRED, DEPRECATED):
             own.state = DEPRECATED if own.preferred_until <= now else PREFERRED
 
+    def assigned(self, own: InterfaceAddress, now: int) -> None:
+        """Duplicate detection is over: from now on the preferred lifetime counts."""
+        if own.origin == "slaac":
+            self._age(own, now)
+            self._rearm(now)
+
+    def duplicate(self, own: InterfaceAddress, now: int) -> bool:
+        """A temporary address is somebody else's: whether there may be another in its place."""
+        another = self.temporaries.duplicate(own, now)
+        self._rearm(now)
+        return another
+
     def fire(self, now: int) -> None:
         """Some lifetime is over."""
         routes = self._shared.routes
@@ -280,16 +307,22 @@ class Autoconf(Timer):
         if gone:
             self._nd.servers_changed(now)
         routes.changed()
-        self._rearm()
+        self._renew(now)
 
-    def _rearm(self) -> None:
+    def _renew(self, now: int) -> None:
+        """Temporary addresses that are due; then wait for what comes next."""
+        self.temporaries.renew(now)
+        self._rearm(now)
+
+    def _rearm(self, now: int) -> None:
         ends = [until for _, until in self.routers.values()]
         ends += [until for _, until in self.prefixes.values()]
         ends += self.servers.values()
         for own in self.interface.addresses:
             if own.origin == "slaac":
-                ends.append(own.valid_until if own.state == DEPRECATED else own.preferred_until)
-        earliest = min(ends, default=NEVER)
+                ends.append(own.preferred_until if own.state == PREFERRED else own.valid_until)
+        ends.append(self.temporaries.next_renewal(now))
+        earliest = min(ends)
         if earliest < NEVER:
             self._shared.scheduler.at(earliest, self)
         else:

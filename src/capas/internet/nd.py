@@ -10,10 +10,10 @@ from collections.abc import Callable
 from typing import Final, final
 
 from capas.base.frame import Frame
-from capas.errors import ConfigurationError
 from capas.internet.addresses import Addresses
-from capas.internet.autoconf import MAX_PREFIXES, Autoconf
+from capas.internet.autoconf import Autoconf
 from capas.internet.dad import Dad
+from capas.internet.identifier import Identifiers
 from capas.internet.ipv6 import Ipv6
 from capas.internet.multicast import Multicast
 from capas.internet.ra_sender import RaConfig, RaSender
@@ -28,10 +28,8 @@ from capas.wire.address import (
     ANY6,
     LINK_LOCAL_PREFIX6,
     Prefix,
-    eui64,
     is_link_local,
     solicited_node,
-    stable_id,
 )
 from capas.wire.icmp import ICMPV6, Message
 from capas.wire.ndp import (
@@ -43,7 +41,6 @@ from capas.wire.ndp import (
     RouterSolicitation,
 )
 
-IDGEN_RETRIES: Final = 3  # RFC 7217 §7
 TYPES: Final = (133, 134, 135, 136, 137)
 
 
@@ -79,7 +76,7 @@ class Nd:
         "autoconf",
         "conflict",
         "dad",
-        "duplicates",
+        "identifiers",
         "ipv6",
         "multicast",
         "nameservers",
@@ -103,7 +100,7 @@ class Nd:
         self.redirects: Redirects = redirects
         self.dad: Dad = Dad(self, self._assigned, self._duplicate)
         self.autoconf: dict[int, Autoconf] = {}  # by interface index
-        self.duplicates: dict[tuple[int, bytes], int] = {}  # RFC 7217's DAD_Counter, by prefix
+        self.identifiers: Identifiers = Identifiers(shared)
         self.senders: dict[int, RaSender] = {}
         self.conflict: Callable[[Interface, InterfaceAddress, int], None] | None = None
         self.nameservers: Callable[[list[bytes], int], None] | None = None
@@ -123,23 +120,10 @@ class Nd:
             self.autoconf[interface.index] = Autoconf(self, interface)
             if config.forwarding:
                 self.multicast.join(interface, ALL_ROUTERS6, now)
-        address = LINK_LOCAL_PREFIX6 + self.identifier(interface, LINK_LOCAL_PREFIX6)
+        address = LINK_LOCAL_PREFIX6 + self.identifiers.under(interface, LINK_LOCAL_PREFIX6)
         self.add(interface, InterfaceAddress(address, 64, origin="linklocal"), now, True)
         if interface.ethernet and config.accept_ra and not config.forwarding:
             self.autoconf[interface.index].start(now)
-
-    def identifier(self, interface: Interface, prefix: bytes) -> bytes:
-        """The interface identifier under a /64: RFC 7217's, else EUI-64, else drawn."""
-        try:
-            secret = bytes.fromhex(self.shared.config.stable_secret)
-        except ValueError:
-            raise ConfigurationError("stable_secret is not hexadecimal") from None
-        if secret:
-            tries = self.duplicates.get((interface.index, prefix[:8]), 0)
-            return stable_id(secret, prefix, interface.name, tries)
-        if any(interface.mac):
-            return eui64(interface.mac)
-        return self.shared.rng.stream("iid").bytes(8)
 
     def add(
         self, interface: Interface, own: InterfaceAddress, now: int, delayed: bool = False
@@ -171,17 +155,20 @@ class Nd:
     def _assigned(self, interface: Interface, own: InterfaceAddress, now: int) -> None:
         if own.state == TENTATIVE:
             self.addresses.assigned(interface, own)
+        autoconf = self.autoconf.get(interface.index)
+        if autoconf is not None:
+            autoconf.assigned(own, now)
 
     def _duplicate(self, interface: Interface, own: InterfaceAddress, now: int) -> None:
         self.remove(interface, own.address, now)
-        if own.origin != "static" and self.shared.config.stable_secret:
-            key = interface.index, own.address[:8]
-            tries = self.duplicates.pop(key, 0) + 1
-            while len(self.duplicates) >= MAX_PREFIXES:
-                del self.duplicates[next(iter(self.duplicates))]
-            self.duplicates[key] = tries
-            if tries <= IDGEN_RETRIES:  # RFC 7217 §6
-                own.address = own.address[:8] + self.identifier(interface, own.address)
+        autoconf = self.autoconf.get(interface.index)
+        if own.temporary:
+            if autoconf is not None and autoconf.duplicate(own, now):
+                return
+        elif own.origin != "static":
+            another = self.identifiers.another(interface, own.address)
+            if another is not None:
+                own.address = own.address[:8] + another
                 self.add(interface, own, now)
                 return
         if self.conflict is not None:

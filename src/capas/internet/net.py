@@ -61,13 +61,18 @@ class Internet:
 
     # -- questions --------------------------------------------------------------------------------
 
-    def route(self, dst: bytes, interface_index: int = 0) -> Route | None:
-        """The best route to ``dst``, optionally by one interface only."""
+    def route(self, dst: bytes, interface_index: int = 0, on_link: bool = False) -> Route | None:
+        """The best route to ``dst``, optionally by one interface only, or to neighbours only.
+
+        ``on_link`` is of IPv4 alone, as in Linux.
+        """
+        if on_link and len(dst) == 4:
+            return self.routes.on_link(dst, interface_index)
         return self.routes.lookup(dst, interface_index)
 
-    def source(self, dst: bytes, route: Route) -> bytes | None:
+    def source(self, dst: bytes, route: Route, prefer: int = 0) -> bytes | None:
         """The address to send from (RFC 6724 for IPv6); None if there is none."""
-        return source.select(self.shared, dst, route, self.policy)
+        return source.select(self.shared, dst, route, self.policy, prefer)
 
     def path_mtu(self, dst: bytes, route: Route, now: int) -> int:
         """The largest IP packet for ``dst``, bytes with its header."""

@@ -232,6 +232,20 @@ class RouteTable:
                 route = route.worse
         return None
 
+    def on_link(self, dst: bytes, interface_index: int = 0) -> Route | None:
+        """As `lookup`, of the routes without a gateway."""
+        family = self._v4 if len(dst) == 4 else self._v6
+        value = int.from_bytes(dst, "big")
+        for shift, table in family.levels:
+            route = table.get(value >> shift)
+            while route is not None:
+                interface = route.interface
+                fits = interface_index in (0, interface.index)
+                if route.gateway is None and interface.up and fits:
+                    return route
+                route = route.worse
+        return None
+
     def changed(self) -> None:
         """Something a cached route depends on has changed (an interface went up or down)."""
         self.generation += 1

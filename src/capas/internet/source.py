@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which source address to send from, and in which order to try destinations (RFC 6724).
 
-IPv6 follows all rules of §5 that have a meaning here (4 and 7 need mobility and temporary
-addresses); IPv4 takes the route's preferred source, or the interface's address that shares the
-longest prefix with the next hop, or its first.  `order` is §6, for getaddrinfo.
+IPv6 follows all rules of §5 that have a meaning here (4 needs mobility); IPv4 takes the route's
+preferred source, or the interface's address that shares the longest prefix with the next hop, or
+its first.  `order` is §6, for getaddrinfo.
 """
 
 from collections.abc import Callable
@@ -26,6 +26,9 @@ from capas.wire.address import (
 LINK_LOCAL: Final = 2  # scopes, RFC 4291 §2.7
 SITE_LOCAL: Final = 5
 GLOBAL: Final = 14
+
+PREFER_TEMPORARY: Final = 1  # what a program may ask for instead of the host's rule 7 (RFC 5014)
+PREFER_PUBLIC: Final = 2
 
 
 @final
@@ -76,7 +79,9 @@ def scope(address: bytes) -> int:
     return GLOBAL
 
 
-def select(shared: Shared, dst: bytes, route: Route, policy: Policy = POLICY) -> bytes | None:
+def select(
+    shared: Shared, dst: bytes, route: Route, policy: Policy = POLICY, prefer: int = 0
+) -> bytes | None:
     """The source address for packets to ``dst`` by ``route``; None if there is none to use."""
     if route.source is not None:
         return route.source
@@ -85,7 +90,9 @@ def select(shared: Shared, dst: bytes, route: Route, policy: Policy = POLICY) ->
             return dst
         if is_loopback(dst):
             return dst if len(dst) == 16 else LOOPBACK4 if dst[1:] == b"\0\0\1" else dst
-    return select4(shared, dst, route) if len(dst) == 4 else select6(shared, dst, route, policy)
+    if len(dst) == 4:
+        return select4(shared, dst, route)
+    return select6(shared, dst, route, policy, prefer)
 
 
 def select4(shared: Shared, dst: bytes, route: Route) -> bytes | None:
@@ -110,8 +117,10 @@ def select4(shared: Shared, dst: bytes, route: Route) -> bytes | None:
     return None
 
 
-def select6(shared: Shared, dst: bytes, route: Route, policy: Policy = POLICY) -> bytes | None:
-    """IPv6: RFC 6724 §5."""
+def select6(
+    shared: Shared, dst: bytes, route: Route, policy: Policy = POLICY, prefer: int = 0
+) -> bytes | None:
+    """IPv6: RFC 6724 §5; ``prefer``: PREFER_TEMPORARY, PREFER_PUBLIC or 0, as the host does."""
     outgoing = route.interface
     dst_scope = scope(dst)
     strict = is_multicast(dst) or dst_scope == LINK_LOCAL  # §4: only the outgoing interface's
@@ -119,8 +128,9 @@ def select6(shared: Shared, dst: bytes, route: Route, policy: Policy = POLICY) -
         (outgoing,) if strict or _has_candidate(outgoing, dst_scope) else shared.interfaces
     )
     _, dst_label = policy.find(dst)
+    temporary = prefer == PREFER_TEMPORARY or (not prefer and shared.config.use_tempaddr >= 2)
     best: bytes | None = None
-    rank: tuple[bool, int, int, bool, bool, bool, int] | None = None
+    rank: tuple[bool, int, int, bool, bool, bool, bool, int] | None = None
     for interface in interfaces:
         for own in interface.addresses:
             address = own.address
@@ -139,6 +149,7 @@ def select6(shared: Shared, dst: bytes, route: Route, policy: Policy = POLICY) -
                 own.state != DEPRECATED,  # rule 3
                 interface is outgoing,  # rule 5
                 policy.find(address)[1] == dst_label,  # rule 6
+                own.temporary == temporary,  # rule 7
                 min(common_prefix(address, dst), own.prefix_length),  # rule 8
             )
             if rank is None or key > rank:

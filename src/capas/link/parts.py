@@ -26,6 +26,7 @@ class InterfaceAddress:
 
     ``state``    TENTATIVE | PREFERRED | DEPRECATED; times in ns; ``origin`` "static", "slaac",
     "linklocal" or "dhcp"
+    ``temporary``  RFC 8981; beside a public one of the same origin
     ``settled``  called once when a TENTATIVE IPv4 address is ours (True) or another's (False)
     """
 
@@ -37,6 +38,7 @@ class InterfaceAddress:
         "prefix_length",
         "settled",
         "state",
+        "temporary",
         "valid_until",
     )
 
@@ -48,6 +50,7 @@ class InterfaceAddress:
         valid_until: int = NEVER,
         preferred_until: int = NEVER,
         origin: str = "static",
+        temporary: bool = False,
     ) -> None:
         self.address: bytes = address
         self.prefix_length: int = prefix_length
@@ -55,6 +58,7 @@ class InterfaceAddress:
         self.valid_until: int = valid_until
         self.preferred_until: int = preferred_until
         self.origin: str = origin
+        self.temporary: bool = temporary
         self.settled: Callable[[bool], object] | None = None
         self._prefix: Prefix = Prefix(address, prefix_length)
 

@@ -18,7 +18,7 @@ from capas.aio.loop import CapasEventLoop
 from capas.base.clock import MS, NEVER, SECOND
 from capas.errors import BlockingInLoopError, CapasError
 from capas.host.host import Host
-from capas.sim import children, threads, virtual_time
+from capas.sim import alarms, children, threads, virtual_time
 from capas.sim.engine import DAY, STEP, Engine, HostNode, whole_steps
 from capas.sim.outside import Outside
 from capas.sim.places import task_order
@@ -38,7 +38,7 @@ _PATIENCE: Final = 16  # times that a blocking call inside a loop lets others go
 _EAGER: Final = 8  # turns in which callbacks answer before acknowledgements leave without them
 _POLL_EVERY: Final = 64  # turns between looks at genuine descriptors
 
-virtual_time.add_stand_ins([*threads.stand_ins(), *children.stand_ins()])
+virtual_time.add_stand_ins([*threads.stand_ins(), *children.stand_ins(), *alarms.stand_ins()])
 
 
 @final

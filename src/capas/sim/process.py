@@ -12,7 +12,7 @@ import warnings
 from _thread import LockType, allocate_lock, start_new_thread
 from collections.abc import Callable
 from contextvars import Context, copy_context
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import TYPE_CHECKING, Any, Final, Protocol, final
 
 from capas.base.clock import NEVER, Timer
 from capas.errors import CapasError
@@ -33,11 +33,24 @@ _DEATHS: Final = 16  # times that a killed program may go on to its next wait
 _BITS: Final = ((READ, "READ"), (WRITE, "WRITE"), (ERROR, "ERROR"), (HANGUP, "HANGUP"))
 
 
+class Alarms(Protocol):
+    """What `capas.sim.alarms` keeps for a program."""
+
+    __slots__ = ()
+
+    def deliver(self) -> None:
+        """Run the handler of an alarm that came."""
+
+    def cancel(self) -> None:
+        """None is to come."""
+
+
 @final
 class Process(Timer):
     """A blocking program; it is itself the timer of its waits.
 
     ``done``    it has ended; ``value`` or ``error`` says how
+    ``program``  the one that this is a thread of, or itself; ``alarm``: its, if there is one
     ``report``  an error nobody asks for by `result` stops the world
     """
 
@@ -54,12 +67,14 @@ class Process(Timer):
         "_source",
         "_thread",
         "_what",
+        "alarm",
         "done",
         "engine",
         "error",
         "finished",
         "name",
         "node",
+        "program",
         "report",
         "value",
     )
@@ -97,6 +112,9 @@ class Process(Timer):
         self._deaths: int = 0  # times that it was told to end
         self._queued: bool = False
         self._what: str = "has not started"
+        self.alarm: Alarms | None = None
+        maker = None if own_thread else engine.current
+        self.program: Process = self if maker is None else maker.program
         engine.processes.append(self)
         if node is not None:
             node.processes.append(self)
@@ -125,6 +143,10 @@ class Process(Timer):
     def started(self) -> bool:
         """Whether it has a thread."""
         return self._ident is not None
+
+    def runs_here(self) -> bool:
+        """Whether the calling thread is the program's own."""
+        return self._ident == threading.get_ident()
 
     def may_run(self) -> bool:
         """Whether it gets the baton, its turn having come: a paused host's programs stand still."""
@@ -187,6 +209,8 @@ class Process(Timer):
         self.done = True
         engine = self.engine
         engine.scheduler.cancel(self)
+        if self.alarm is not None:
+            self.alarm.cancel()
         engine.processes.remove(self)
         if self.node is not None:
             self.node.processes.remove(self)
@@ -294,6 +318,8 @@ class Process(Timer):
         try:
             while not ready() and engine.clock.time < deadline:
                 self.park()
+                if self.alarm is not None:
+                    self.alarm.deliver()
                 if deadline != NEVER and engine.clock.time < deadline:
                     engine.scheduler.at(deadline, self)
         finally:

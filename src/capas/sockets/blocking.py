@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from capas.base.clock import NEVER
+from capas.sockets import peeking
 from capas.sockets.description import Address, Ancillary, Received
 from capas.sockets.failure import fail
 from capas.sockets.flags import MSG_DONTWAIT, MSG_ERRQUEUE, MSG_FASTOPEN, MSG_OOB, MSG_PEEK
@@ -123,6 +124,7 @@ class BlockingHandle(Handle):
             if received is None or len(received.data) >= limit or description.peer_ended():
                 return received
             description.endpoint.clear(READ)
+            peeking.moved(description.settings, -len(received.data))  # it is looked at once more
             return None
 
         try:
@@ -134,6 +136,25 @@ class BlockingHandle(Handle):
                 raise
             return received
         finally:
-            with self._driver.lock:
-                if description.unread():
-                    description.endpoint.set_ready(READ)
+            self._show_again()
+
+    def _peek_beyond(self, limit: int, flags: int) -> Received:
+        """MSG_PEEK with SO_PEEK_OFF: what is before that is there already, and must not wake us."""
+        description = self.description
+
+        def look() -> Received | None:
+            received = description.receive(limit, flags)
+            if received is None:
+                description.endpoint.clear(READ)
+            return received
+
+        try:
+            return self._retry(look, READ, flags)
+        finally:
+            self._show_again()
+
+    def _show_again(self) -> None:
+        """Who peeked in vain had made the socket look as if it had nothing to read."""
+        with self._driver.lock:
+            if self.description.holds_data():
+                self.description.endpoint.set_ready(READ)

@@ -10,11 +10,11 @@ from typing import Final
 from capas.base.checksum import Buffer
 from capas.host.host import Host
 from capas.internet.types import IcmpError
-from capas.sockets import messages, options
+from capas.sockets import messages, options, peeking, preferences
 from capas.sockets.description import Address, Ancillary, Description, Received
 from capas.sockets.driver import Driver
 from capas.sockets.failure import fail
-from capas.sockets.flags import MSG_DONTWAIT, MSG_ERRQUEUE, MSG_PEEK, MSG_TRUNC
+from capas.sockets.flags import MSG_DONTROUTE, MSG_DONTWAIT, MSG_ERRQUEUE, MSG_PEEK, MSG_TRUNC
 from capas.transport.datagram_socket import Datagram, DatagramSocket, Destination
 from capas.transport.endpoint import HANGUP
 from capas.wire import address as addr
@@ -23,6 +23,8 @@ from capas.wire import address as addr
 _PLAIN: Final = {
     "bind_no_port": "bind_no_port",
     "broadcast": "broadcast",
+    "dont_fragment": "dont_fragment",
+    "dont_route": "dont_route",
     "free_bind": "free_bind",
     "transparent": "transparent",
     "reuse_address": "reuse_address",
@@ -44,6 +46,7 @@ _NUMBERS: Final = {
     "unicast_interface6": "unicast_interface",
     "segment": "segment",
     "receive_buffer": "receive_buffer",
+    "prefer_source": "prefer_source",
     "ttl": "ttl",
     "tos": "tos",
     "hops": "ttl",
@@ -89,8 +92,19 @@ class DatagramDescription(Description):
         """Whom this socket reaches when a program says ``packed``; OSError if nobody."""
         return addr.oneself(packed, self.transport.local) if addr.is_unspecified(packed) else packed
 
-    def send_to(self, data: Buffer, address: Address | None, ancillary: Ancillary) -> int | None:
+    def send_to(
+        self, data: Buffer, flags: int, address: Address | None, ancillary: Ancillary
+    ) -> int | None:
         """One datagram to ``address``, or to the connected end; never blocks."""
+        to = self.whither(flags, address, ancillary)
+        taken = self.transport.send(bytes(data), self.driver.now(), to)
+        self.driver.kick(self.host)
+        return taken
+
+    def whither(
+        self, flags: int, address: Address | None, ancillary: Ancillary
+    ) -> Destination | None:
+        """Where a datagram goes; None: to the connected end, with nothing special."""
         to: Destination | None = None
         if address is not None:
             packed, port, scope = address
@@ -99,9 +113,10 @@ class DatagramDescription(Description):
             to = self.transport.destination(to)
             for level, kind, value in ancillary:
                 messages.apply(to, self.family, level, kind, value)
-        taken = self.transport.send(bytes(data), self.driver.now(), to)
-        self.driver.kick(self.host)
-        return taken
+        if flags & MSG_DONTROUTE:
+            to = self.transport.destination(to)
+            to.on_link = True
+        return to
 
     # -- receiving --------------------------------------------------------------------------------
 
@@ -112,18 +127,26 @@ class DatagramDescription(Description):
             if error is None:
                 raise fail(errno.EAGAIN)
             return self.failed(error, limit)
-        datagram = self.transport.receive(bool(flags & MSG_PEEK))
+        peek, skip = bool(flags & MSG_PEEK), 0
+        watched = "peek_offset" in self.settings.values
+        if peek and watched:
+            datagram, skip = peeking.datagram(self.transport, self.settings.get("peek_offset"))
+        else:
+            datagram = self.transport.receive(peek)
         if datagram is None:
             # Who does not wait learns nothing of the shutdown (Linux).
             return Received(b"") if self.transport.read_shut and not flags & MSG_DONTWAIT else None
-        data = datagram.data
+        data, size = datagram.data, len(datagram.data)
         result = Received(
-            data if len(data) <= limit else data[:limit],
+            data if size <= limit and not skip else data[skip : skip + limit],
             (datagram.source, datagram.source_port, datagram.interface),
         )
-        if len(data) > limit:
+        result.whole = size
+        if limit < size and limit <= size - skip:
             result.flags = MSG_TRUNC
-            result.whole = len(data)
+        if watched:
+            taken = size if flags & MSG_TRUNC else len(result.data)
+            peeking.moved(self.settings, taken if peek else -taken)
         if self._ancillary:
             result.ancillary = messages.describe(
                 self.settings,
@@ -166,6 +189,10 @@ class DatagramDescription(Description):
         queue = self.transport.queue
         return len(queue[0].data) if queue else 0
 
+    def holds_data(self) -> bool:
+        """A datagram is there, be it empty."""
+        return bool(self.transport.queue)
+
     def peer_ended(self) -> bool:
         """Of no peer here: of our own reading."""
         return self.transport.read_shut
@@ -206,6 +233,8 @@ class DatagramDescription(Description):
         if attribute is not None:
             setattr(self.transport.options, attribute, bool(value))
         else:
+            if name == "prefer_source":
+                value = preferences.age(value)
             attribute = _NUMBERS.get(name)
             if attribute is not None:
                 setattr(

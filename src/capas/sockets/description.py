@@ -17,7 +17,7 @@ from capas.base.checksum import Buffer
 from capas.base.clock import SECOND
 from capas.base.native import mypyc_attr
 from capas.host.host import Host
-from capas.sockets import options
+from capas.sockets import options, preferences
 from capas.sockets.driver import Driver
 from capas.sockets.failure import fail
 from capas.sockets.flags import MSG_PEEK
@@ -190,6 +190,10 @@ class Description(ABC):
         received = self.receive(_MOST, MSG_PEEK)
         return 0 if received is None else len(received.data)
 
+    def holds_data(self) -> bool:
+        """Whether a receive call would find something."""
+        return self.unread() > 0
+
     def at_mark(self) -> bool:
         """SIOCATMARK: the next byte is the urgent one; no protocol but TCP has such (ENOTTY)."""
         raise fail(errno.ENOTTY)
@@ -280,6 +284,10 @@ class Description(ABC):
             return self.host.interfaces[index - 1].name.encode() + b"\0" if index else b""
         if name.startswith("unicast_interface"):
             return self.settings.values.get(name, 0).to_bytes(4, "big")
+        if name == "max_pacing_rate":
+            return self.settings.values.get(name, options.UNLIMITED)
+        if name == "prefer_source":
+            return preferences.shown(self.settings.get(name))
         raise fail(errno.ENOPROTOOPT)
 
     def set_special(self, name: str, value: int | bytes) -> None:
@@ -288,6 +296,15 @@ class Description(ABC):
             return
         if name.startswith("unicast_interface"):
             self._set_unicast_interface(name, options.as_bytes(value))
+            return
+        if name == "max_pacing_rate":
+            rate = self.settings.values[name] = options.as_rate(value)
+            self.apply(name, rate)
+            return
+        if name == "prefer_source":
+            said = preferences.kept(options.as_int(value))
+            self.settings.values[name] = said
+            self.apply(name, said)
             return
         if name != "device":
             raise fail(errno.ENOPROTOOPT)

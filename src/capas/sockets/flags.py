@@ -7,6 +7,7 @@ from capas.sockets.options import number
 
 MSG_OOB: Final = number("MSG_OOB", 1)
 MSG_PEEK: Final = number("MSG_PEEK", 2)
+MSG_DONTROUTE: Final = number("MSG_DONTROUTE", 4)
 MSG_CTRUNC: Final = number("MSG_CTRUNC", 8)
 MSG_TRUNC: Final = number("MSG_TRUNC", 0x20)
 MSG_DONTWAIT: Final = number("MSG_DONTWAIT", 0x40)

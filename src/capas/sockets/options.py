@@ -9,6 +9,7 @@ are this Python's `socket` constants, Linux's where the platform has none.
 import errno
 import socket
 import struct
+import sys
 from typing import Any, Final, NamedTuple, final
 
 from capas.base.config import HostConfig
@@ -16,6 +17,7 @@ from capas.sockets import values
 from capas.sockets.failure import fail
 
 _INT: Final = struct.Struct("@i")
+_LONG: Final = 8  # bytes
 _LINGER: Final = struct.Struct("@ii")
 _TIMEVAL: Final = struct.Struct("@ll")
 _INT_MIN: Final = -(1 << 31)
@@ -39,6 +41,7 @@ INT: Final = 1  # within low..high, else EINVAL
 READ_ONLY: Final = 2
 LINGER: Final = 3  # struct linger; kept as seconds, -1: off
 TIMEVAL: Final = 4  # struct timeval; kept as microseconds
+UNLIMITED: Final = (1 << 64) - 1  # SO_MAX_PACING_RATE as C's unsigned long
 SPECIAL: Final = 5  # the description handles it
 BUFFER: Final = 6  # bytes, unsigned; Linux doubles what is set (man 7 socket)
 OCTET: Final = 7  # the lowest eight bits
@@ -76,6 +79,9 @@ def _add(level: int, constant: str, linux: int, option: Option) -> int:
 
 TCP_INQ: Final = number("TCP_INQ", 36)
 SO_COOKIE: Final = _add(SOL_SOCKET, "SO_COOKIE", 57, Option("cookie", READ_ONLY))
+SO_MAX_PACING_RATE: Final = _add(
+    SOL_SOCKET, "SO_MAX_PACING_RATE", 47, Option("max_pacing_rate", SPECIAL)
+)
 SO_ERROR: Final = _add(SOL_SOCKET, "SO_ERROR", 4, Option("error", READ_ONLY))
 SO_TYPE: Final = _add(SOL_SOCKET, "SO_TYPE", 3, Option("type", READ_ONLY))
 SO_DOMAIN: Final = _add(SOL_SOCKET, "SO_DOMAIN", 39, Option("family", READ_ONLY))
@@ -102,6 +108,7 @@ for _constant, _linux, _option in (
     ("SO_SNDTIMEO", 21, Option("send_timeout", TIMEVAL)),
     ("SO_LINGER", 13, Option("linger", LINGER, -1)),
     ("SO_BINDTODEVICE", 25, Option("device", SPECIAL)),
+    ("SO_PEEK_OFF", 42, Option("peek_offset", INT, -1, _INT_MIN)),
     ("SO_INCOMING_CPU", 49, Option("cpu", INT, -1, _INT_MIN)),
     ("SO_BUSY_POLL", 46, Option("busy_poll", INT)),
 ):
@@ -122,6 +129,7 @@ for _constant, _linux, _option in (
     ("IP_TRANSPARENT", 19, Option("transparent")),
     ("IP_RECVORIGDSTADDR", 20, Option("receive_destination")),
     ("IP_BIND_ADDRESS_NO_PORT", 24, Option("bind_no_port")),
+    ("IP_MINTTL", 21, Option("min_ttl", INT, high=255)),
     ("IP_MULTICAST_IF", 32, Option("multicast_interface", SPECIAL)),
     ("IP_MULTICAST_TTL", 33, Option("multicast_ttl", INT, 1, -1, 255)),
     ("IP_MULTICAST_LOOP", 34, Option("multicast_loop", BOOL, 1)),
@@ -151,6 +159,8 @@ for _constant, _linux, _option in (
     ("IPV6_DONTFRAG", 62, Option("dont_fragment")),
     ("IPV6_RECVTCLASS", 66, Option("receive_tclass")),
     ("IPV6_TCLASS", 67, Option("tclass", INT, 0, -1, 255)),
+    ("IPV6_ADDR_PREFERENCES", 72, Option("prefer_source", SPECIAL)),
+    ("IPV6_MINHOPCOUNT", 73, Option("min_hops", INT, high=255)),
     ("IPV6_RECVORIGDSTADDR", 74, Option("receive_destination6", types=DATAGRAM | RAW)),
     ("IPV6_TRANSPARENT", 75, Option("transparent")),  # the same as of IP (Linux), as IPV6_FREEBIND
     ("IPV6_UNICAST_IF", 76, Option("unicast_interface6", SPECIAL)),
@@ -216,6 +226,7 @@ NO_MULTICAST: Final = {
 #: Options of IP to which no bytes are not 0.
 _NEED_BYTES: Final = (
     "ttl",
+    "min_ttl",
     "free_bind",
     "transparent",
     "multicast_ttl",
@@ -249,6 +260,8 @@ def find(level: int, option: int, kind: int, family: int, elsewhere: int) -> Opt
         levels = (SOL_SOCKET, IP, _OWN[kind])
         here = level in levels or (level == IPV6 and v6)
         raise fail(errno.ENOPROTOOPT if here else elsewhere)
+    if kind == RAW and found.name == "peek_offset":
+        raise fail(errno.EOPNOTSUPP)
     return found
 
 
@@ -323,9 +336,25 @@ def check_size(level: int, option: Option, size: int) -> None:
     """Whether ``size`` bytes make an int option: only IP takes less than a C int, even nothing."""
     if option.name in _EXACT and size != _INT.size:
         raise fail(errno.EINVAL)
-    few = option.kind in _INTS and size < _INT.size
+    few = (option.kind in _INTS or option.name == "prefer_source") and size < _INT.size
     if few and (level != IP or (not size and option.name in _NEED_BYTES)):
         raise fail(errno.EINVAL)
+
+
+def as_rate(value: int | bytes) -> int:
+    """SO_MAX_PACING_RATE, bytes/s: of an unsigned int or an unsigned long."""
+    packed = as_bytes(value)
+    if len(packed) < _INT.size:
+        raise fail(errno.EINVAL)
+    size = _LONG if len(packed) >= _LONG else _INT.size
+    rate = int.from_bytes(packed[:size], sys.byteorder)
+    return UNLIMITED if rate == (1 << 8 * size) - 1 else rate
+
+
+def rate_bytes(rate: int, room: int) -> bytes:
+    """What SO_MAX_PACING_RATE is read as: an unsigned long, an unsigned int where room is less."""
+    size = _LONG if room >= _LONG else _INT.size
+    return min(rate, (1 << 8 * size) - 1).to_bytes(size, sys.byteorder)
 
 
 def as_octet(level: int, value: int | bytes, room: int) -> bytes | None:

@@ -52,7 +52,7 @@ class RawDescription(DatagramDescription):
         v6 = self.family == socket.AF_INET6
         if v6 and address is not None and address[1] not in (0, self.proto):
             raise fail(errno.EINVAL)
-        return self.send_to(data, address, ancillary)
+        return self.send_to(data, flags, address, ancillary)
 
     def failed(self, error: IcmpError, limit: int) -> Received:
         """As `DatagramDescription.failed`: what the program wrote."""

@@ -220,7 +220,10 @@ class Socket(BlockingHandle):
             return self._receive_all(limit, flags & ~MSG_WAITALL, limit)
         if self._timeout == 0:
             flags |= MSG_DONTWAIT
-        elif "receive_low" in description.settings.values and description.kind == options.STREAM:
+        values = description.settings.values
+        if flags & MSG_PEEK and "peek_offset" in values:
+            return self._peek_beyond(limit, flags)
+        if "receive_low" in values and self._timeout != 0 and description.kind == options.STREAM:
             return self._receive_enough(limit, flags)
         return self._retry(lambda: description.receive(limit, flags), READ, flags)
 
@@ -247,6 +250,8 @@ class Socket(BlockingHandle):
 
     def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
         """Into ``buffer``; the number of bytes."""
+        if not len(self._room(buffer, nbytes, "recv_into")):
+            return 0  # CPython asks nobody then
         return self._receive_into(buffer, nbytes, flags, "recv_into")[0]
 
     def recvfrom_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> tuple[int, Any]:
@@ -316,6 +321,9 @@ class Socket(BlockingHandle):
             value = self.description.get_option(level, optname)
         if (level, optname) == (options.SOL_SOCKET, options.SO_COOKIE) and buflen < 8:
             raise fail(errno.EINVAL)
+        if (level, optname) == (options.SOL_SOCKET, options.SO_MAX_PACING_RATE):
+            assert isinstance(value, int)
+            value = options.rate_bytes(value, buflen)
         if buflen:
             octet = options.as_octet(level, value, buflen)
             return options.as_bytes(value)[:buflen] if octet is None else octet

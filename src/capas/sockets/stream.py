@@ -14,7 +14,7 @@ from typing import Final
 
 from capas.base.checksum import Buffer
 from capas.host.host import Host
-from capas.sockets import fastopen, options, streamoptions
+from capas.sockets import fastopen, options, peeking, streamoptions
 from capas.sockets.addresses import reached
 from capas.sockets.description import Address, Ancillary, Description, Received
 from capas.sockets.driver import Driver
@@ -94,22 +94,10 @@ class StreamDescription(Description):
         if not free and not is_own(self.host.net, packed):
             raise fail(errno.EADDRNOTAVAIL)
         self._scope = scope
-        wish = self._wish(packed, port)
+        wish = streamoptions.wish(self, packed, port)
         self.binding = wish if get("bind_no_port") and not port else self._tcp.bind(wish)
         if len(packed) == 16 and not addr.is_unspecified(packed):
             self.settings.values["v6only"] = 1
-
-    def _wish(self, address: bytes, port: int) -> Binding:
-        get = self.settings.get
-        return Binding(
-            address,
-            port,
-            bool(get("reuse_address")),
-            bool(get("reuse_port")),
-            bool(get("v6only")),
-            self.settings.values.get("device", 0),
-            get("port_range"),
-        )
 
     def listen(self, backlog: int) -> None:
         """listen(2); again: a new backlog."""
@@ -181,7 +169,7 @@ class StreamDescription(Description):
         """Begin the handshake; ``fast``: with Fast Open and this data in the SYN."""
         remote, port, scope = address
         connection = self._tcp.connect(
-            self.binding or self._wish(b"", 0),
+            self.binding or streamoptions.wish(self, b"", 0),
             remote,
             port,
             self.driver.now(),
@@ -254,12 +242,18 @@ class StreamDescription(Description):
             return Received(octet[:limit], None, shown if octet else 0)
         if flags & MSG_ERRQUEUE:
             raise fail(errno.EAGAIN)
-        data = connection.receive(limit, self.driver.now(), bool(flags & MSG_PEEK))
+        now, peek, values = self.driver.now(), bool(flags & MSG_PEEK), self.settings.values
+        if peek and "peek_offset" in values:
+            data = peeking.stream(connection, limit, values["peek_offset"], now)
+        else:
+            data = connection.receive(limit, now, peek)
         if data is None:
             return None
         if data:
             self.driver.kick(self.host)
-        if "inq" in self.settings.values:
+        if "peek_offset" in values:
+            peeking.moved(self.settings, len(data) if peek else -len(data))
+        if "inq" in values:
             return Received(data, None, 0, streamoptions.left(self, connection))
         return Received(data)
 
@@ -381,8 +375,8 @@ class StreamDescription(Description):
             self.kick()
         elif self.listener is not None:
             apply_listener(self.listener, name, value)
-        if self.binding is not None and name in ("reuse_address", "reuse_port"):
-            setattr(self.binding, name, bool(value))
+        if self.binding is not None:
+            streamoptions.apply_binding(self.binding, name, value)
 
     def get_special(self, name: str) -> int | bytes:
         """TCP_INFO, TCP_CONGESTION, path MTU."""

@@ -8,10 +8,11 @@ import errno
 from typing import TYPE_CHECKING, Final
 
 from capas.base.clock import MS, SECOND
-from capas.sockets import fastopen, options, plugins, values
+from capas.sockets import fastopen, options, plugins, preferences, values
 from capas.sockets.description import Ancillary
 from capas.sockets.failure import fail
 from capas.sockets.tcpinfo import pack as pack_info
+from capas.transport.ports import Binding
 from capas.transport.tcp import states
 from capas.transport.tcp import timers as tt
 from capas.transport.tcp.congestion.base import add_finder, known
@@ -37,6 +38,7 @@ _FLAGS: Final = {
     "oob_inline": "oobinline",
     "no_options": "no_options",
     "reuse_address": "reuse_address",
+    "dont_route": "dont_route",
 }
 #: option -> attribute of `UserOptions` in the same unit
 _COUNTS: Final = {
@@ -44,6 +46,8 @@ _COUNTS: Final = {
     "syncnt": "syncnt",
     "maxseg": "maxseg",
     "window_clamp": "window_clamp",
+    "min_ttl": "min_ttl",
+    "min_hops": "min_hops",
     "receive_low": "rcvlowat",
 }
 
@@ -57,6 +61,9 @@ def apply_connection(connection: TcpConnection, name: str, value: int, now: int)
         connection.set_send_buffer(value // 2)
     elif name in ("tos", "tclass"):
         connection.path.tos = max(value, 0)
+    elif name == "max_pacing_rate":
+        set_user_option(connection, name, value)
+        connection.cc.limit_pacing(connection.options.max_pacing_rate)
     elif name in ("ttl", "hops"):
         connection.path.ttl = max(value, 0)
     elif set_user_option(connection, name, value):
@@ -65,6 +72,8 @@ def apply_connection(connection: TcpConnection, name: str, value: int, now: int)
             if name == "nodelay" and value and tx.snd_nxt < tx.queue_end:
                 tx.push_now = True  # even what TCP_CORK holds (man 7 tcp), but nothing later
             connection.want_output()
+        elif name == "dont_route":
+            connection.path.on_link = bool(value)
         elif name in ("receive_low", "window_clamp"):
             fit_receive_buffer(connection)
         elif name.startswith("keep") and connection.state == states.ESTABLISHED:
@@ -91,6 +100,32 @@ def apply_listener(listener: TcpListener, name: str, value: int) -> None:
         listener.fastopen_no_cookie = bool(value)
     else:
         set_user_option(listener, name, value)
+
+
+def apply_binding(binding: Binding, name: str, value: int) -> None:
+    """Write an option to who holds a port and may connect from it."""
+    if name in ("reuse_address", "reuse_port"):
+        setattr(binding, name, bool(value))
+    elif name == "dont_route":
+        binding.on_link = bool(value)
+    elif name == "prefer_source":
+        binding.prefer_source = preferences.age(value)
+
+
+def wish(description: "StreamDescription", address: bytes, port: int) -> Binding:
+    """What binding to ``address`` and ``port`` asks for, with the options set so far."""
+    get = description.settings.get
+    return Binding(
+        address,
+        port,
+        bool(get("reuse_address")),
+        bool(get("reuse_port")),
+        bool(get("v6only")),
+        description.settings.values.get("device", 0),
+        get("port_range"),
+        preferences.age(get("prefer_source")),
+        bool(get("dont_route")),
+    )
 
 
 def begin_connection(description: "StreamDescription", connection: TcpConnection) -> None:
@@ -125,8 +160,12 @@ def set_user_option(owner: TcpConnection | TcpListener, name: str, value: int) -
         settings.notsent_lowat = value & 0xFFFFFFFF or 0xFFFFFFFF
     elif name in _COUNTS:
         setattr(settings, _COUNTS[name], value)
+        if name.startswith("min_") and value:
+            owner.env.gtsm = True
     elif name == "keepalive":
         settings.keepalive = bool(value)
+    elif name == "max_pacing_rate":
+        settings.max_pacing_rate = 0 if value == options.UNLIMITED else value
     elif name == "quickack":
         settings.quickack = value
     elif name == "linger":

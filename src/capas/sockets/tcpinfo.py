@@ -8,6 +8,7 @@ from struct import Struct
 from typing import Final
 
 from capas.base.clock import MS, US
+from capas.sockets.options import UNLIMITED
 from capas.transport.tcp import states
 from capas.transport.tcp.congestion.base import INFINITE_SSTHRESH
 from capas.transport.tcp.info import TcpInfo
@@ -122,7 +123,7 @@ def _totals(info: TcpInfo) -> tuple[int, ...]:
     """tcpi_pacing_rate to tcpi_total_rto_time."""
     return (
         info.pacing_rate,
-        (1 << 64) - 1,
+        info.max_pacing_rate or UNLIMITED,
         info.bytes_acked + info.syn_acked,
         info.bytes_received,
         *(_u32(info.segs_out), 0),  # segments in: not kept

@@ -34,13 +34,15 @@ class Datagram:
     """A received datagram.
 
     ``interface``  index it came in by; ``time`` ns of arrival; ``segment``: bytes per original
-    datagram when several came as one super-datagram (UDP_GRO), otherwise 0
+    datagram when several came as one super-datagram (UDP_GRO), otherwise 0; ``peeked``: MSG_PEEK
+    has shown it
     """
 
     __slots__ = (
         "data",
         "destination",
         "interface",
+        "peeked",
         "segment",
         "source",
         "source_port",
@@ -70,6 +72,7 @@ class Datagram:
         self.tos: int = tos
         self.time: int = time
         self.segment: int = segment
+        self.peeked: bool = False
 
 
 @final
@@ -80,6 +83,8 @@ class DatagramOptions:
         "bind_no_port",
         "broadcast",
         "device",
+        "dont_fragment",
+        "dont_route",
         "free_bind",
         "gro",
         "multicast_all",
@@ -89,6 +94,7 @@ class DatagramOptions:
         "no_check_rx",
         "no_check_tx",
         "pmtu_discover",
+        "prefer_source",
         "receive_buffer",
         "receive_errors",
         "reuse_address",
@@ -106,6 +112,8 @@ class DatagramOptions:
         self.bind_no_port: bool = False  # bind with port 0 leaves the port to connect and send
         self.broadcast: bool = False
         self.device: int = 0  # interface index, SO_BINDTODEVICE
+        self.dont_fragment: bool = False  # over IPv6: what is too big is EMSGSIZE
+        self.dont_route: bool = False  # only neighbours on the link are reached (IPv4)
         self.free_bind: bool = False  # bind to addresses that are not ours; transparent: likewise
         self.gro: bool = False
         self.multicast_all: bool = True
@@ -115,6 +123,7 @@ class DatagramOptions:
         self.no_check_rx: bool = False  # take zero checksums over IPv6 (RFC 6935)
         self.no_check_tx: bool = False  # send zero checksums
         self.pmtu_discover: int = PMTUDISC_WANT
+        self.prefer_source: int = 0  # RFC 5014: temporary or public, as `source.select6`
         self.receive_buffer: int = receive_buffer
         self.receive_errors: bool = False  # IP_RECVERR: soft errors too, and the error queue
         self.reuse_address: bool = False
@@ -134,9 +143,20 @@ class Destination:
 
     ``scope``  interface index of a scoped address, 0: none
     ``source``, ``interface``: IP_PKTINFO; ``ttl`` 0 and ``tos`` -1: the socket's
+    ``on_link``  MSG_DONTROUTE
     """
 
-    __slots__ = ("address", "interface", "port", "scope", "segment", "source", "tos", "ttl")
+    __slots__ = (
+        "address",
+        "interface",
+        "on_link",
+        "port",
+        "scope",
+        "segment",
+        "source",
+        "tos",
+        "ttl",
+    )
 
     def __init__(
         self,
@@ -157,6 +177,7 @@ class Destination:
         self.ttl: int = ttl
         self.tos: int = tos
         self.segment: int = segment
+        self.on_link: bool = False
 
 
 class DatagramSocket(ABC):
@@ -232,6 +253,7 @@ class DatagramSocket(ABC):
         if not queue:
             return None
         if peek:
+            queue[0].peeked = True
             return queue[0]
         datagram = queue.popleft()
         self._hold(-len(datagram.data) - OVERHEAD)

@@ -92,7 +92,9 @@ class Binding:
         "address",
         "device",
         "listening",
+        "on_link",
         "port",
+        "prefer_source",
         "reuse_address",
         "reuse_port",
         "span",
@@ -108,6 +110,8 @@ class Binding:
         v6only: bool = True,
         device: int = 0,
         span: int = 0,
+        prefer_source: int = 0,
+        on_link: bool = False,
     ) -> None:
         self.address: bytes = address
         self.port: int = port
@@ -116,6 +120,8 @@ class Binding:
         self.v6only: bool = v6only
         self.device: int = device
         self.span: int = span  # as for `EphemeralPorts.pick`
+        self.prefer_source: int = prefer_source  # as for `Internet.source`
+        self.on_link: bool = on_link  # likewise
         self.listening: bool = False
 
 

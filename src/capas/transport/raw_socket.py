@@ -137,7 +137,10 @@ class RawSocket(DatagramSocket):
         mtu = net.path_mtu(dst, route, now)
         if discover == PMTUDISC_PROBE:
             mtu = route.interface.mtu
-        if size > (mtu if discover in (PMTUDISC_DO, PMTUDISC_PROBE) else most):
+        whole = discover in (PMTUDISC_DO, PMTUDISC_PROBE) or (
+            options.dont_fragment and header == _HEADER6
+        )
+        if size > (mtu if whole else most):
             raise os_error(errno.EMSGSIZE)
         if self.checksum_at >= 0:
             data = self._summed(data, source, dst)

@@ -54,7 +54,8 @@ def send(net: Internet, socket: UdpSocket, data: Buffer, now: int, to: Destinati
     else:
         segment = 0
     discover = options.pmtu_discover
-    if size + header > mtu and discover == PMTUDISC_DO:
+    never = discover == PMTUDISC_DO or (options.dont_fragment and len(dst) == 16)
+    if size + header > mtu and never:
         raise os_error(errno.EMSGSIZE)
     if discover == PMTUDISC_PROBE:
         mtu = route.interface.mtu

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, final
 from capas.base.checksum import Buffer
 from capas.transport.datagram_socket import DatagramSocket, Destination
 from capas.transport.endpoint import Endpoint
+from capas.transport.way import find_way
 
 if TYPE_CHECKING:
     from capas.transport.udp import UdpLayer
@@ -38,6 +39,11 @@ class UdpSocket(DatagramSocket):
     def send(self, data: Buffer, now: int, to: Destination | None = None) -> int:
         """As `DatagramSocket.send`."""
         return self._layer.send(self, data, now, self.destination(to))
+
+    def check_way(self, to: Destination) -> None:
+        """Whether a datagram to ``to`` could be sent as things are; OSError."""
+        find_way(self.net, self, to)
+        self.check_sending()
 
     def release(self) -> None:
         """As `DatagramSocket.release`."""

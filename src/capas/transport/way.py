@@ -28,14 +28,14 @@ def find_way(net: Internet, socket: DatagramSocket, to: Destination) -> tuple[Ro
         local = b""
     if len(local) == 4 and not options.transparent and not net.is_local(local):
         raise os_error(errno.ENETUNREACH)  # IP_FREEBIND binds, and sends only once it is ours
-    route = net.route(dst, index)
+    route = net.route(dst, index, options.dont_route or to.on_link)
     if multicast or dst == addr.BROADCAST4:
         found = _link_of(net, index, local)
         if found is not None and (index or route is None):
             route = Route(addr.Prefix(dst, len(dst) * 8), found)
     if route is None:
         raise os_error(errno.ENETUNREACH)
-    source = local or net.source(dst, route)
+    source = local or net.source(dst, route, options.prefer_source)
     if dst == addr.BROADCAST4 and not local and (index or source is None):
         own = [a.address for a in route.interface.addresses if a.state != TENTATIVE]
         if not any(len(address) == 4 for address in own):

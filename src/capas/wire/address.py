@@ -122,14 +122,19 @@ def eui64(mac: bytes) -> bytes:
 def stable_id(secret: bytes, prefix: bytes, interface: str, count: int) -> bytes:
     """An opaque interface identifier, 8 bytes: the same for each network, another elsewhere.
 
-    RFC 7217 §5; ``count`` is DAD_Counter.  The reserved ones of RFC 5453 begin with 0 or fdff:ffff.
+    RFC 7217 §5; ``count`` is DAD_Counter.
     """
     while True:
         seed = prefix[:8] + count.to_bytes(4, "big") + interface.encode()
         found = blake2b(seed, digest_size=8, key=secret[:64]).digest()
-        if any(found[:4]) and found[:4] != b"\xfd\xff\xff\xff":
+        if not is_reserved_id(found):
             return found
         count += 1
+
+
+def is_reserved_id(identifier: bytes) -> bool:
+    """Whether an interface identifier is nobody's: those of RFC 5453 begin with 0 or fdff:ffff."""
+    return not any(identifier[:4]) or identifier[:4] == b"\xfd\xff\xff\xff"
 
 
 def link_local6(mac: bytes) -> bytes:

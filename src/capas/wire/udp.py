@@ -27,14 +27,13 @@ def parse(data: bytes, l4: int, end: int) -> Fields | None:
     """(source port, destination port, length, checksum) of the datagram in ``data[l4:end]``.
 
     None if the header is cut short or its length field does not fit (RFC 768); bytes beyond the
-    length are left to the caller (RFC 8200 §3 forbids nothing there).  Destination port 0 is
-    nobody's (RFC 8085 §5.1).
+    length are left to the caller (RFC 8200 §3 forbids nothing there).
     """
     if end - l4 < HEADER_SIZE:
         return None
     fields: Fields = HEADER.unpack_from(data, l4)
     length = fields[2]
-    if length < HEADER_SIZE or length > end - l4 or fields[1] == 0:
+    if length < HEADER_SIZE or length > end - l4:
         return None
     return fields
 

@@ -6,9 +6,14 @@ import json
 from typing import Any
 
 import capas
+from capas.base.clock import SECOND
+from capas.cli.ip import _addresses
 from capas.host import status
 from capas.host.host import Host
+from capas.link.interface import DEPRECATED, PREFERRED, InterfaceAddress
+from capas.link.link import Loopback
 from capas.sim.world import World
+from capas.wire.address import parse
 
 
 def test_a_round_trip_in_no_time_is_one_microsecond_as_in_linux() -> None:
@@ -76,3 +81,19 @@ def test_every_table_is_plain_data_and_tells_the_truth() -> None:
     assert neighbour["dst"] == "10.0.0.2" and neighbour["state"] in (["REACHABLE"], ["STALE"])
     names = [row["ifname"] for row in tables["client"]["links"]]
     assert names == ["lo", "eth0"]
+
+
+def test_addresses_by_advertisements_look_as_iproute2_shows_them() -> None:
+    host = World(seed=1).host("a")
+    card = host.attach(Loopback(), name="eth9", now=0)
+    for number, temporary, state in ((1, False, PREFERRED), (2, True, DEPRECATED)):
+        address = parse(f"2001:db8::{number}")
+        card.addresses.append(
+            InterfaceAddress(address, 64, state, 60 * SECOND, 0, "slaac", temporary)
+        )
+    row = next(row for row in status.addresses(host, 0) if row["ifname"] == "eth9")
+    lines = [line for line in _addresses([row], False, False) if "2001" in line]
+    assert lines == [
+        "    inet6 2001:db8::1/64 scope global dynamic mngtmpaddr",
+        "    inet6 2001:db8::2/64 scope global temporary deprecated dynamic",
+    ]

@@ -4,9 +4,10 @@ from inet_double import Net, Node
 from test_nd import PEER, PEER_MAC, hear, said, wire
 
 from capas.base.clock import MS, SECOND
+from capas.internet.identifier import MAX_DUPLICATES
 from capas.internet.ra_sender import RaConfig
 from capas.internet.route import Route
-from capas.link.interface import DEPRECATED, PREFERRED
+from capas.link.interface import DEPRECATED, PREFERRED, TENTATIVE
 from capas.wire.address import ALL_NODES6, ALL_ROUTERS6, ANY6, Prefix, eui64, parse
 from capas.wire.ndp import (
     INFINITY,
@@ -288,6 +289,17 @@ def test_addresses_and_prefixes_are_capped() -> None:
     assert a.counters.get("nd.prefixes") == 36
 
 
+@pytest.mark.rfc("4862", "5.5.4")
+def test_an_address_may_be_deprecated_before_duplicate_detection_ends() -> None:
+    net, a = host(dad_transmits=1)
+    advertise(a, info(valid=100, preferred=0))
+    assert address(a).state == TENTATIVE
+    net.run(2 * SECOND)
+    assert address(a).state == DEPRECATED
+    net.run(100 * SECOND)
+    assert address(a) is None
+
+
 def test_addresses_need_room_for_their_groups() -> None:
     _, a = host(multicast_groups=3)
     advertise(a, info())
@@ -460,3 +472,11 @@ def test_a_duplicate_gets_another_identifier() -> None:
             break
         node.stack.nd._duplicate(card, own, net.now)
     assert own is None  # IDGEN_RETRIES
+
+
+def test_prefixes_with_duplicates_are_capped() -> None:
+    _, node = host(stable_secret=SECRET)
+    card, identifiers = node.interfaces[1], node.stack.nd.identifiers
+    for i in range(100):
+        assert identifiers.another(card, PREFIX[:7] + bytes((i,)) + bytes(8)) is not None
+    assert len(identifiers.duplicates) == MAX_DUPLICATES

@@ -114,6 +114,29 @@ def test_addresses_of_other_interfaces_only_in_need() -> None:
     assert pick(b, "2001:db8:9::1", 1) == "2001:db8:2::2"
 
 
+@pytest.mark.rfc("6724", "5", "rule 7")
+@pytest.mark.rfc("5014", "4")
+def test_temporary_addresses_are_preferred_when_wanted() -> None:
+    a = host("2001:db8:1::2/64", "2001:db8:1::ffff/64")
+    public, temporary = "2001:db8:1::2", "2001:db8:1::ffff"
+    for own in a.interfaces[1].addresses:
+        own.temporary = own.address == parse(temporary)
+    dst = parse("2001:db8:1::1")  # nearer to the public one, by rule 8
+
+    def chosen(use_tempaddr: int, prefer: int) -> str:
+        a.config.use_tempaddr = use_tempaddr
+        route = a.stack.net.route(dst)
+        assert route is not None
+        found = a.stack.net.source(dst, route, prefer)
+        assert found is not None
+        return text(found)
+
+    for use_tempaddr, usual in ((0, public), (1, public), (2, temporary)):
+        assert chosen(use_tempaddr, 0) == usual
+        assert chosen(use_tempaddr, source.PREFER_TEMPORARY) == temporary
+        assert chosen(use_tempaddr, source.PREFER_PUBLIC) == public
+
+
 def test_ipv4_prefers_the_prefix_of_the_next_hop() -> None:
     a = host("10.0.0.1/24", "192.0.2.1/24")
     assert pick(a, "192.0.2.9") == "192.0.2.1"

@@ -27,7 +27,7 @@ _ATTEMPTS = 3  # a busy machine is late now and then, the same way hardly so oft
 
 
 class Steps:
-    """Calls of chance on three sockets, and what they gave; subclasses know the sockets."""
+    """Calls of chance on some sockets, and what they gave; subclasses know the sockets."""
 
     count = 25
     calls: Sequence[str]
@@ -39,7 +39,8 @@ class Steps:
     def run(self) -> Log:
         log = self.open()
         for _ in range(self.count):
-            number, call = self.chance.randrange(3), self.chance.choice(self.calls)
+            number = self.chance.randrange(len(self.sockets))
+            call = self.chance.choice(self.calls)
             try:
                 result = self.step(self.sockets[number], call)
             except OSError as error:

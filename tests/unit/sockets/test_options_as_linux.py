@@ -26,6 +26,10 @@ STREAM, DATAGRAM = std.SOCK_STREAM, std.SOCK_DGRAM
 SCALED = 1 << 10  # bytes; what the field of the window does not tell
 RANGE = (40_000, 40_003)
 DELAYED = 0.06  # s: an acknowledgement that was delayed has come
+#: IPV6_ADDR_PREFERENCES: any number of words, some of which contradict each other
+PREFERENCES = (*range(16), *(1 << n for n in range(4, 14)), 0x105, 0x401, 0xC02, 0x808, -1, b"\1")
+#: SO_MAX_PACING_RATE
+RATES = (0, 1000, -1, -2, b"\1", bytes(4), bytes(7), b"\xff" * 8, struct.pack("@Q", 1 << 35))
 #: (level, option), values; constants that some Python lacks are Linux's numbers
 STREAM_VALUES: list[tuple[int, int, tuple[int | bytes, ...]]] = [
     (ANY, std.SO_SNDBUF, (0, 1, 4608, 100_000)),
@@ -42,6 +46,10 @@ STREAM_VALUES: list[tuple[int, int, tuple[int | bytes, ...]]] = [
     (IP, std.IP_MULTICAST_TTL, (-1, 5)),
     (IP, std.IP_MULTICAST_LOOP, (b"", b"\0", 0, 1)),
     (IP, std.IP_ADD_MEMBERSHIP, (bytes(8),)),
+    (ANY, std.SO_DONTROUTE, (0, 1, 7, b"\1")),
+    (ANY, 47, RATES),
+    (ANY, 42, (0, 5, -1, -2, b"\1", bytes(8))),  # SO_PEEK_OFF
+    (IP, 21, (-1, 0, 5, 255, 256, b"", b"\5", b"\5\0")),  # IP_MINTTL
     (TCP, std.TCP_MAXSEG, (0, 87, 88, 100, 32_767, 32_768)),
     (TCP, std.TCP_LINGER2, (-5, -1, 0, 1, 60, 119, 120, 121, 300)),
     (TCP, std.TCP_DEFER_ACCEPT, (-1, 0, 1, 2, 3, 4, 5, 8, 15, 16, 100, 1000, 100_000, 1 << 30)),
@@ -57,15 +65,23 @@ STREAM_VALUES_6: list[tuple[int, int, tuple[int | bytes, ...]]] = [
     (IPV6, std.IPV6_UNICAST_HOPS, (-2, -1, 0, 255, 256)),
     (IPV6, std.IPV6_JOIN_GROUP, (bytes(20),)),
     (IPV6, std.IPV6_TCLASS, (-1, 0, 64, 256)),
+    (IPV6, 72, PREFERENCES),
+    (IPV6, 73, (-1, 0, 5, 255, 256, b"", b"\5")),  # IPV6_MINHOPCOUNT
+    (IPV6, 62, (0, 1, 7)),  # IPV6_DONTFRAG
 ]
 DATAGRAM_VALUES: list[tuple[int, int, tuple[int | bytes, ...]]] = [
     (ANY, std.SO_RCVLOWAT, (-1, 0, 1, 1 << 30)),
+    (ANY, 47, RATES),
     (IP, std.IP_MULTICAST_TTL, (b"", b"\5", -1, 0, 5, 255, 256)),
     (IP, std.IP_RECVTOS, (b"", b"\1")),
+    (IP, 21, (-1, 0, 255, 256, b"")),  # IP_MINTTL
 ]
 DATAGRAM_VALUES_6: list[tuple[int, int, tuple[int | bytes, ...]]] = [
     (IPV6, std.IPV6_MULTICAST_HOPS, (-2, -1, 0, 5, 255, 256)),
     (IPV6, std.IPV6_TCLASS, (-2, -1, 0, 64, 256)),
+    (IPV6, 72, PREFERENCES),
+    (IPV6, 73, (-1, 0, 5, 255, 256, b"")),  # IPV6_MINHOPCOUNT
+    (IPV6, 62, (0, 1, 7)),  # IPV6_DONTFRAG
 ]
 
 
@@ -112,6 +128,35 @@ def values(_: int) -> Log:
 
 def test_values_are_kept_as_in_linux() -> None:
     go_alike(values, 0)
+
+
+def preferences(_: int) -> Log:
+    with std.socket(std.AF_INET6, DATAGRAM) as sock:
+        log: Log = []
+        for said in (1, 4, 2, 0, 0x400, 0x100, 0x104, 1, 3, 8, 0x402, -1):
+            log.append((f"said {said}", tried(sock.setsockopt, IPV6, 72, said)))
+            log.append(("reads", sock.getsockopt(IPV6, 72)))
+        return log
+
+
+def test_preferences_of_addresses_are_said_anew() -> None:
+    go_alike(preferences, 0)
+
+
+def rates(_: int) -> Log:
+    log: Log = []
+    for rate in (None, *RATES):
+        with std.socket() as sock:
+            if rate is not None:
+                tried(sock.setsockopt, ANY, 47, rate)
+            log += [
+                (f"{rate!r} in {room}", sock.getsockopt(ANY, 47, room)) for room in (2, 4, 8, 12)
+            ]
+    return log
+
+
+def test_a_rate_is_read_as_there_is_room() -> None:
+    go_alike(rates, 0)
 
 
 def small_buffers(_: int) -> Log:

@@ -13,7 +13,6 @@ MALFORMED = [
     b"\0\1\0\2\0\x08\0",  # shorter than a header
     b"\0\1\0\2\0\x07\0\0",  # length below the header's
     b"\0\1\0\2\0\x09\0\0",  # length beyond the packet
-    b"\0\1\0\0\0\x08\0\0",  # destination port 0
 ]
 
 

@@ -32,6 +32,7 @@ class Environment:
     ``dirty``   connections with something to send; `TcpLayer.flush` empties it
     ``gone``    called when a connection is CLOSED for good; ``time_wait``: when it enters TIME-WAIT
     ``stop_listening``  called when a listener closes
+    ``gtsm``    some socket wants to hear nobody from afar
     ``memory``  what the host's queues hold together
     ``ready``   the host's list of endpoints with news
     ``sample`` ``outcome``  what one acknowledgement did; valid until the next: one pair serves all
@@ -45,6 +46,7 @@ class Environment:
         "dirty",
         "fastopen",
         "gone",
+        "gtsm",
         "memory",
         "net",
         "outcome",
@@ -85,6 +87,7 @@ class Environment:
         self.trace: Tracer | None = None
         self.sample: AckSample = AckSample()
         self.outcome: Outcome = Outcome()
+        self.gtsm: bool = False
         self._challenge_second: int = -1
         self._challenges: int = 0
 

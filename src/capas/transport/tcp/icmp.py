@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from capas.base.seq import M32, diff
 from capas.internet.types import PACKET_TOO_BIG, SOURCE_QUENCH, IcmpError
 from capas.transport.demux import make_key
-from capas.transport.tcp import closing, handshake, manners, recovery
+from capas.transport.tcp import closing, gtsm, handshake, manners, recovery
 from capas.transport.tcp.states import CLOSED, SYN_RECEIVED, SYN_SENT
 
 if TYPE_CHECKING:
@@ -35,6 +35,9 @@ def arrives(
     c = table.get(make_key(error.src, local_port, error.dst, remote_port))
     if c is None or c.state == CLOSED:
         counters.add("tcp.icmp_no_connection")
+        return False
+    if c.env.gtsm and gtsm.error_too_far(c, error):
+        counters.add("tcp.min_ttl")
         return False
     tx = c.tx
     seq = tx.snd_una + diff(int.from_bytes(quote[4:8], "big"), tx.snd_una & M32)

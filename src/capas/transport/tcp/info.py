@@ -73,6 +73,7 @@ class TcpInfo:
     delivered: int
     delivery_rate: int  # bytes/s
     pacing_rate: int
+    max_pacing_rate: int
     congestion: str
     timer: str  # the next timer, "" if none
     segs_out: int = 0  # segments, repeats included
@@ -143,7 +144,8 @@ def _sequence_and_window(c: "TcpConnection", now: int) -> TcpInfo:
         total_rto=c.recovery.rtos,
         delivered=board.rate.delivered,
         delivery_rate=board.rate.rate,
-        pacing_rate=cc.pacing_rate,
+        pacing_rate=min(cc.pacing_rate, cc.max_pacing_rate or cc.pacing_rate),
+        max_pacing_rate=cc.max_pacing_rate,
         congestion=cc.name,
         timer=tt.NAMES[earliest] if c.timers.is_set(earliest) else "",
     )

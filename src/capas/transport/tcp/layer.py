@@ -24,7 +24,7 @@ from capas.internet.types import IcmpError, TransportHandler
 from capas.transport.demux import BoundTable, arriving_key, make_key
 from capas.transport.endpoint import Endpoint
 from capas.transport.ports import Binding, EphemeralPorts, PortBindings, overlap
-from capas.transport.tcp import icmp, opening
+from capas.transport.tcp import gtsm, icmp, opening
 from capas.transport.tcp.connection import TcpConnection
 from capas.transport.tcp.cookies import Secrets
 from capas.transport.tcp.env import Environment
@@ -145,6 +145,9 @@ class TcpLayer(TransportHandler):
         # IPv4 without options has the key in one piece; no call for it.
         key = data[l3 + 12 : l4 + 4] if l4 - l3 == 20 else arriving_key(data, l3, l4)
         connection = self.table.get(key)
+        if self.env.gtsm and gtsm.too_far(connection or self.listener(key), data, l3):
+            self._drop(now, "tcp.min_ttl", "RFC 5082 §3")
+            return
         if connection is not None:
             if connection.neg.ecn_ok:
                 segment.ecn = _ecn(data, l3)
@@ -185,7 +188,7 @@ class TcpLayer(TransportHandler):
         """LISTEN (§3.10.7.2) or CLOSED (§3.10.7.1)."""
         ports = int.from_bytes(key[-4:], "big")
         local_port, remote_port = ports & 0xFFFF, ports >> 16
-        listener = self._listener(local, local_port, key)
+        listener = self.listener(key)
         if listener is not None:
             path = (local, local_port, remote, remote_port, key)
             if opening.listen_arrives(self, listener, segment, path, interface, now):
@@ -199,8 +202,9 @@ class TcpLayer(TransportHandler):
                 return  # FreeBSD's net.inet.tcp.blackhole: closed ports do not answer
         self.reset(local, local_port, remote, remote_port, segment, now, interface.index)
 
-    def _listener(self, local: bytes, port: int, key: bytes) -> TcpListener | None:
-        found = self.listeners.find(local, port)
+    def listener(self, key: bytes) -> TcpListener | None:
+        """Who listens where a segment with this key goes."""
+        found = self.listeners.find(key[(len(key) - 4) >> 1 : -4], key[-2] << 8 | key[-1])
         if not found:
             return None
         if len(found) == 1:
@@ -242,7 +246,7 @@ class TcpLayer(TransportHandler):
             return False
         if not opening.may_reopen(old, segment):
             return False
-        if self._listener(old.local_address, old.local_port, key) is None:
+        if self.listener(key) is None:
             return False
         self.secrets.beyond(key, old.tx.snd_nxt & M32)
         self.counters.add("tcp.time_wait_reused")
@@ -280,12 +284,12 @@ class TcpLayer(TransportHandler):
 
         Raises OSError: ENETUNREACH, EADDRNOTAVAIL, EADDRINUSE, ENOBUFS.
         """
-        route = self.net.route(remote, interface_index)
+        route = self.net.route(remote, interface_index, binding.on_link)
         if route is None or addr.is_multicast(remote) or self.net.is_broadcast(remote):
             raise os_error(errno.ENETUNREACH)  # RFC 9293 §3.9.1.1 MUST-46
         local = binding.address
         if len(local) != len(remote) or not sends_from(self.net, local):
-            chosen = self.net.source(remote, route)
+            chosen = self.net.source(remote, route, binding.prefer_source)
             if chosen is None:
                 raise os_error(errno.EADDRNOTAVAIL)
             local = chosen
@@ -301,6 +305,7 @@ class TcpLayer(TransportHandler):
             opening.close_time_wait(old, now)
             self.secrets.beyond(key, old.tx.snd_nxt & M32)
         path = Path(self.net, local, port, remote, remote_port, interface_index)
+        path.on_link = binding.on_link
         c = TcpConnection(
             self.env, path, self.secrets.iss(key, now), self.secrets.ts_offset(key), now
         )

@@ -109,11 +109,14 @@ def _child(
     scope = interface.index if remote[0] >= 169 and addr.is_link_local(remote) else 0
     way = Path(layer.net, local, local_port, remote, remote_port, scope, key)
     way.tos, way.ttl = listener.tos, listener.ttl
+    way.on_link = listener.options.dont_route
     if iss < 0:
         iss = layer.secrets.iss(way.key, now)
     c = TcpConnection(layer.env, way, iss, layer.secrets.ts_offset(way.key), now, listener)
     if listener.congestion:
         c.set_congestion(listener.congestion)
+    if listener.options.max_pacing_rate:
+        c.cc.limit_pacing(listener.options.max_pacing_rate)
     if listener.receive_buffer:
         c.set_receive_buffer(listener.receive_buffer)
     if listener.options.window_clamp or listener.options.rcvlowat > 1:

@@ -13,13 +13,17 @@ _OPTIONS: Final = (
     "connect_timeout",
     "cork",
     "defer_accept",
+    "dont_route",
     "keepalive",
     "keepcnt",
     "keepidle",
     "keepintvl",
     "linger",
     "linger2",
+    "max_pacing_rate",
     "maxseg",
+    "min_hops",
+    "min_ttl",
     "no_options",
     "nodelay",
     "notsent_lowat",
@@ -54,6 +58,9 @@ class UserOptions:
     ``oobinline``           SO_OOBINLINE (RFC 6093 recommends it)
     ``connect_timeout``     TCP_KEEPINIT: ns for the handshake, 0: by ``syncnt`` alone
     ``reuse_address``       SO_REUSEADDR: others that have it, too, may be bound beside it
+    ``dont_route``          SO_DONTROUTE: only neighbours on the link are reached (IPv4, as Linux)
+    ``min_ttl`` ``min_hops``  IP_MINTTL, IPV6_MINHOPCOUNT: of what is heard (RFC 5082)
+    ``max_pacing_rate``     SO_MAX_PACING_RATE: bytes/s, 0: no limit
     ``no_options``          TCP_NOOPT: send and accept no options
     """
 
@@ -81,6 +88,10 @@ class UserOptions:
         self.reuse_address: bool = False
         self.rcvlowat: int = 1
         self.window_clamp: int = 0
+        self.dont_route: bool = False
+        self.min_ttl: int = 0
+        self.min_hops: int = 0
+        self.max_pacing_rate: int = 0
 
     def copy(self) -> "UserOptions":
         """Another with the same settings, to be changed before it takes the place of this one."""

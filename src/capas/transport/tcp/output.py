@@ -25,6 +25,7 @@ from capas.transport.tcp.states import HAS_OUTPUT, SYN_RECEIVED
 from capas.wire.tcp import FIN, PSH
 
 if TYPE_CHECKING:
+    from capas.transport.tcp.congestion.base import CongestionControl
     from capas.transport.tcp.connection import TcpConnection
 
 
@@ -111,7 +112,7 @@ def _run_limit(c: "TcpConnection", seq: int) -> int:
     if most <= mss or c.tx.snd_up > seq:  # an urgent pointer holds for one segment
         return mss
     config, cc = c.config, c.cc
-    rate = cc.pacing_rate
+    rate = cc.pacing_rate and _allowed_rate(cc)
     # Several runs in flight: with one alone the path idles while its acknowledgement returns.  What
     # fits the windows as a whole waits for none.
     if not config.tcp_tso_autosize:
@@ -337,7 +338,13 @@ def _pacing_allows(c: "TcpConnection", now: int) -> bool:
     return True
 
 
+def _allowed_rate(cc: "CongestionControl") -> int:
+    """What the algorithm wants, and the user allows (SO_MAX_PACING_RATE), bytes/s."""
+    rate, most = cc.pacing_rate, cc.max_pacing_rate
+    return most if 0 < most < rate else rate
+
+
 def _paced(c: "TcpConnection", n: int, now: int) -> None:
-    rate = c.cc.pacing_rate
-    if rate:
+    if c.cc.pacing_rate:
+        rate = _allowed_rate(c.cc)
         c.life.pace_next = max(c.life.pace_next, now) + n * SECOND // rate

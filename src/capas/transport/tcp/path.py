@@ -40,6 +40,7 @@ class Path:
     ``largest_segment``  the same by the interface's MTU: what the way back may carry (RFC 6691 §2)
     ``gso_max``   largest TCP header + payload sent at once, 0: one segment
     ``tos`` ``ttl``  of outgoing packets; ttl 0: the host's default
+    ``on_link``   no gateway is asked (SO_DONTROUTE, IPv4 alone as in Linux)
     ``generation``  of the routing table when that was looked up; another one: look again
     ``interface_index``  bound device or scope of a link-local address, 0: any
     """
@@ -60,6 +61,7 @@ class Path:
         "mtu",
         "net",
         "offload",
+        "on_link",
         "pseudo",
         "remote",
         "remote_port",
@@ -103,12 +105,16 @@ class Path:
         self.gso_offload: Offload = self.offload
         self.tos: int = 0
         self.ttl: int = 0
+        self.on_link: bool = False
 
     def refresh(self, now: int) -> bool:
         """Look the route and the path MTU up again; False if there is no route."""
         net = self.net
         self.generation = net.routes.generation
-        route = net.routes.lookup(self.remote, self.interface_index)
+        if self.on_link and self.ip_header == 20:
+            route = net.routes.on_link(self.remote, self.interface_index)
+        else:
+            route = net.routes.lookup(self.remote, self.interface_index)
         self.route = route
         if route is None:
             self.largest_segment = self.max_segment

@@ -174,3 +174,4 @@ def set_congestion(c: "TcpConnection", name: str) -> None:
         c.cc = congestion.create(name, c.tx.mss, old.initial_window, c.life.heard)
         c.cc.cwnd = old.cwnd
         c.cc.ssthresh = old.ssthresh
+        c.cc.limit_pacing(old.max_pacing_rate)

@@ -104,6 +104,8 @@ class CongestionControl:
 
     ``cwnd, ssthresh``   bytes
     ``pacing_rate``      bytes/s, 0: the algorithm does not pace
+    ``max_pacing_rate``  what the user allows, bytes/s, 0: anything; kept by who sends
+    ``paces``            the algorithm sets ``pacing_rate`` by itself
     ``cwnd_limited``     1 if cwnd, not the application or the peer's window, stopped the last
                          output; written by output.  Windows do not grow while it is 0 (RFC 7661)
     ``max_in_flight``    most bytes in flight in this round trip
@@ -119,6 +121,7 @@ class CongestionControl:
         "initial_window",
         "last_sent",
         "max_in_flight",
+        "max_pacing_rate",
         "mss",
         "pacing_rate",
         "phase",
@@ -129,6 +132,7 @@ class CongestionControl:
 
     name: ClassVar[str] = ""
     uses_prr: ClassVar[bool] = True
+    paces: ClassVar[bool] = False
 
     def __init__(self, mss: int, initial_window: int, now: int) -> None:
         self.mss: int = mss
@@ -136,6 +140,7 @@ class CongestionControl:
         self.cwnd: int = initial_window
         self.ssthresh: int = INFINITE_SSTHRESH
         self.pacing_rate: int = 0
+        self.max_pacing_rate: int = 0
         self.cwnd_limited: int = 1
         self.max_in_flight: int = 0
         self.phase: int = OPEN
@@ -144,6 +149,12 @@ class CongestionControl:
         self.last_sent: int = now
         self.credit: int = 0
         self._usage_end: int = 0  # snd_nxt when max_in_flight was last reset
+
+    def limit_pacing(self, rate: int) -> None:
+        """SO_MAX_PACING_RATE: who does not pace by itself is paced at that rate."""
+        self.max_pacing_rate = rate
+        if not self.paces:
+            self.pacing_rate = rate
 
     # -- events -----------------------------------------------------------------------------------
 

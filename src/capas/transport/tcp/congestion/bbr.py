@@ -43,6 +43,7 @@ class Bbr(CongestionControl):
 
     name: ClassVar[str] = "bbr"
     uses_prr: ClassVar[bool] = False
+    paces: ClassVar[bool] = True
 
     def __init__(self, mss: int, initial_window: int, now: int) -> None:
         super().__init__(mss, initial_window, now)
