@@ -181,6 +181,7 @@ def test_shapes():
         (lambda w: w.host("a"), "has a 'a' already"),
         (lambda w: w.switch("a"), "already"),
         (lambda w: w.host(""), "not a name"),
+        (lambda w: w.host("c", config=HostConfig(tcp_congestion="vegas")), "there are .*cubic"),
         (lambda w: w.link("a", "b", speed=3), "no setting 'speed'.*mtu.*up, down"),
         (lambda w: w.link("a", "b", up={"los": 3}), "up: a link has no setting 'los'"),
         (lambda w: w.link("a", "b", loss="3"), "loss"),

@@ -28,6 +28,7 @@ from capas.link.interface import Interface
 from capas.link.link import Link, Loopback, Medium
 from capas.transport.endpoint import Endpoint
 from capas.transport.raw import RawLayer
+from capas.transport.tcp.congestion import base as congestion
 from capas.transport.tcp.layer import TcpLayer
 from capas.transport.udp import UdpLayer
 from capas.wire import address as addr
@@ -58,6 +59,11 @@ class Host:
     ) -> None:
         self.name: str = name
         self.config: HostConfig = replace(config) if config is not None else HostConfig()
+        if not congestion.known(self.config.tcp_congestion):
+            raise ConfigurationError(
+                f"host {name!r}: no congestion control is called {self.config.tcp_congestion!r};"
+                f" there are {', '.join(congestion.available())}"
+            )
         self.driver: object = None  # what makes its time pass, a `capas.sockets.driver.Driver`
         self.boot(rng, trace)
 
