@@ -18,6 +18,11 @@ settings.register_profile("search", parent=settings.get_profile("capas"), derand
 settings.load_profile("capas")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """How long to search."""
+    parser.addoption("--worlds", type=int, default=80, help="seeds of tests/sim/test_random_worlds")
+
+
 @pytest.fixture
 def seed(request: pytest.FixtureRequest) -> int:
     """The seed of a test: 1, or what ``@pytest.mark.parametrize("seed", ...)`` gives."""
