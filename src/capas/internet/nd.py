@@ -171,6 +171,8 @@ class Nd:
     def _assigned(self, interface: Interface, own: InterfaceAddress, now: int) -> None:
         if own.state == TENTATIVE:
             self.addresses.assigned(interface, own)
+            if is_link_local(own.address):
+                self.multicast.link_local(interface, now)
 
     def _duplicate(self, interface: Interface, own: InterfaceAddress, now: int) -> None:
         self.remove(interface, own.address, now)
