@@ -280,6 +280,8 @@ class Description(ABC):
             return self.host.interfaces[index - 1].name.encode() + b"\0" if index else b""
         if name.startswith("unicast_interface"):
             return self.settings.values.get(name, 0).to_bytes(4, "big")
+        if name in ("filter", "group_filter", "group_filter6"):
+            raise fail(errno.EINVAL)  # Python hands in no group to be asked for
         raise fail(errno.ENOPROTOOPT)
 
     def set_special(self, name: str, value: int | bytes) -> None:

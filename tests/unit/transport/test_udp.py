@@ -366,9 +366,9 @@ def test_multicast_reaches_members(two: Two, group: bytes, wild: bytes) -> None:
     client.send(b"?", 0, Destination(group, 7))
     two.carry()
     assert server.receive() is None
-    server.join(group, index, 0)
+    server.memberships.join(group, index, 0)
     with pytest.raises(OSError):
-        server.join(group, index, 0)
+        server.memberships.join(group, index, 0)
     two.cables[1].sent.clear()
     client.send(b"!", 0, Destination(group, 7))
     frame = two.cables[0].sent[-1]
@@ -377,13 +377,13 @@ def test_multicast_reaches_members(two: Two, group: bytes, wild: bytes) -> None:
     got = server.receive()
     assert got is not None
     assert got.destination == group
-    server.leave(group, index, 0)
+    server.memberships.leave(group, index, 0)
     two.cables[1].sent.clear()
     client.send(b"?", 0, Destination(group, 7))
     two.carry()
     assert server.receive() is None
     with pytest.raises(OSError):
-        server.leave(group, index, 0)
+        server.memberships.leave(group, index, 0)
 
 
 def test_an_interface_may_be_chosen_for_what_goes_to_one(two: Two) -> None:
@@ -405,7 +405,7 @@ def test_an_interface_may_be_chosen_for_what_goes_to_one(two: Two) -> None:
 def test_multicast_comes_back_to_own_members_unless_told_not_to(two: Two) -> None:
     own = bound(two.a, 7)
     index = two.a.interface("t0").index
-    own.join(GROUP4, index, 0)
+    own.memberships.join(GROUP4, index, 0)
     own.options.multicast_interface = index
     own.send(b"me", 0, Destination(GROUP4, 7))
     two.a.flush(0)
