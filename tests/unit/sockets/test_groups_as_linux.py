@@ -11,6 +11,9 @@ from typing import Any
 import pytest
 from beside_linux import MOMENT, Log, Steps, go_alike
 
+from capas.sim.world import World
+from capas.sockets import modules
+
 IP, IPV6 = std.IPPROTO_IP, std.IPPROTO_IPV6
 DATAGRAM, STREAM, RAW = std.SOCK_DGRAM, std.SOCK_STREAM, std.SOCK_RAW
 PORT = 5007
@@ -335,6 +338,19 @@ def full(_: int) -> Log:
 
 def test_a_program_joins_and_names_only_so_many() -> None:
     go_alike(full, 0, apart=True)
+
+
+def test_a_stream_takes_part_in_no_group() -> None:
+    """Linux lets it, though nothing of a group ever reaches it; only the oldest calls refuse."""
+    with modules.installed():
+        world = World(1)
+
+        def program() -> list[object]:
+            value = group_req(LOOPBACK, "239.1.2.3", "10.0.0.1")
+            with std.socket() as sock:
+                return [tried(sock.setsockopt, IP, option, value) for option in range(35, 49)]
+
+        assert world.thread(world.host("a"), program).result() == ["EPROTO"] * 14
 
 
 def interfaces(_: int) -> Log:
