@@ -5,6 +5,7 @@ import ctypes
 import errno
 import os
 import random
+import shutil
 import socket as std
 import subprocess
 import time
@@ -100,6 +101,8 @@ def go_alike(walk: Walk, seed: int, *, apart: bool = False, linked: bool = False
 
 def _apart(walk: Walk, seed: int, linked: bool) -> Log:
     """A thread has the namespace to itself, and takes it along."""
+    if linked and shutil.which("ip") is None:
+        pytest.skip("ip is missing")
 
     def run() -> Log:
         libc = ctypes.CDLL(None, use_errno=True)
