@@ -370,6 +370,12 @@ def test_an_invariant_is_asked_at_each_event(pair, internet):
     assert len(seen) > 5
     assert sorted(set(seen)) == list(dict.fromkeys(seen))
     internet.invariant(lambda: internet.now < 5, "all is early")
+
+    async def late():
+        await asyncio.sleep(6)
+        await ask("server")
+
+    client.spawn(late())
     with pytest.raises(AssertionError, match="invariant broken: all is early"):
         internet.run_for("9s")
 

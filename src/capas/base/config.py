@@ -57,7 +57,15 @@ class HostConfig:
     min_pmtu: int = 552  # IPv4, Linux min_pmtu; IPv6 has 1280 by RFC 8200
     extension_headers: int = 8  # headers in one chain before it is dropped
     option_limit: int = 8  # options in one hop-by-hop or destination header (RFC 8504 §5.3)
-    multicast_groups: int = 1024
+    multicast_groups: int = 1024  # by interface, and by socket over IPv6
+    multicast_memberships: int = 20  # IPv4 groups of one socket, Linux igmp_max_memberships
+    multicast_sources: int = 10  # in the filter of one IPv4 membership, Linux igmp_max_msf
+    multicast_sources6: int = 64  # likewise over IPv6, Linux mld_max_msf
+    multicast_asked: int = 64  # sources of one group that queriers ask for at a time
+    igmp_qrv: int = 2  # Robustness Variable while no querier says one, RFC 3376 §8.1
+    mld_qrv: int = 2  # RFC 3810 §9.1
+    force_igmp_version: int = 0  # 1, 2, 3; 0: as queriers ask (RFC 3376 §7.2.1)
+    force_mld_version: int = 0  # 1, 2; 0: as queriers ask (RFC 3810 §8.2.1)
     autoconfigured_addresses: int = 16  # per interface, temporary ones too; Linux max_addresses
     default_routers: int = 16  # per interface
     redirect_routes: int = 1024

@@ -93,6 +93,18 @@ def _blackhole_detection(config: HostConfig, value: str) -> None:
     config.tcp_mtu_probing = 1 if _number(value) else 0
 
 
+def _version(field: str, newest: int) -> Setter:
+    """Of IGMP or MLD; 0: as queriers ask."""
+
+    def setter(config: HostConfig, value: str) -> None:
+        number = _number(value)
+        if not 0 <= number <= newest:
+            raise ValueError(value)
+        setattr(config, field, number)
+
+    return setter
+
+
 def _syncookies_only(config: HostConfig, value: str) -> None:
     if _number(value):
         config.tcp_syncookies = 2
@@ -104,6 +116,13 @@ _SETTINGS: Final[dict[str, Setter]] = {
     # -- Linux ------------------------------------------------------------------------------------
     "net.ipv4.ip_default_ttl": _count("default_ttl"),
     "net.ipv4.ip_forward": _flag("forwarding"),
+    "net.ipv4.igmp_max_memberships": _count("multicast_memberships"),
+    "net.ipv4.igmp_max_msf": _count("multicast_sources"),
+    "net.ipv4.igmp_qrv": _count("igmp_qrv"),
+    "net.ipv4.conf.all.force_igmp_version": _version("force_igmp_version", 3),
+    "net.ipv6.mld_max_msf": _count("multicast_sources6"),
+    "net.ipv6.mld_qrv": _count("mld_qrv"),
+    "net.ipv6.conf.all.force_mld_version": _version("force_mld_version", 2),
     "net.ipv4.tcp_rmem": _buffers("tcp_receive_buffer", "tcp_receive_buffer_max"),
     "net.ipv4.tcp_wmem": _buffers("tcp_send_buffer", "tcp_send_buffer_max"),
     "net.ipv4.tcp_timestamps": _flag("tcp_timestamps"),

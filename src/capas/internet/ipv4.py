@@ -255,6 +255,8 @@ class Ipv4(NetworkHandler):
         if dst[0] <= 239 and dst[0] >= 224:
             next_hop = dst
             copy = loop and dst in shared.members
+            if copy:
+                copy = shared.comes_back(route.interface, dst, bytes(packet[0][12:16]))
         elif shared.local.get(dst) == BROADCAST:
             next_hop = BROADCAST4
             copy = loop

@@ -211,6 +211,7 @@ class Ipv6(NetworkHandler):
             and loopback is not None
             and loopback is not route.interface
             and dst in shared.members
+            and shared.comes_back(route.interface, dst, bytes(packet[0][8:24]))
         ):
             loopback.send(dst, ETHERTYPE, packet, offload, now)
         return route.interface.send(dst, ETHERTYPE, packet, offload, now)

@@ -155,6 +155,8 @@ class Nd:
     def _assigned(self, interface: Interface, own: InterfaceAddress, now: int) -> None:
         if own.state == TENTATIVE:
             self.addresses.assigned(interface, own)
+            if is_link_local(own.address):
+                self.multicast.link_local(interface, now)
         autoconf = self.autoconf.get(interface.index)
         if autoconf is not None:
             autoconf.assigned(own, now)

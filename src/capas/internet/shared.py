@@ -12,6 +12,7 @@ from capas.base.config import HostConfig
 from capas.base.events import Counters, Tracer
 from capas.base.memory import Memory
 from capas.base.rng import Rng
+from capas.internet.membership import Filter
 from capas.internet.pmtu import PathMtu
 from capas.internet.route import Route, RouteTable
 from capas.link.interface import Interface
@@ -28,6 +29,7 @@ class Shared:
     __slots__ = (
         "config",
         "counters",
+        "filtered",
         "hop_limits",
         "interfaces",
         "local",
@@ -60,6 +62,9 @@ class Shared:
         self.interfaces: list[Interface] = []
         self.local: dict[bytes, int] = {BROADCAST4: BROADCAST}
         self.members: dict[bytes, int] = {}  # groups with members on any interface, counted
+        self.filtered: dict[
+            tuple[int, bytes], Filter
+        ] = {}  # interface index, group: not all wanted
         self.hop_limits: dict[int, int] = {}  # by interface index, from router advertisements
         self.mtu6: dict[int, int] = {}  # likewise, bytes
         self.loopback: Interface | None = None
@@ -82,6 +87,15 @@ class Shared:
         if self.pmtu.entries:
             return self.pmtu.get(dst, limit, now)
         return limit
+
+    def hears(self, index: int, group: bytes, source: bytes) -> bool:
+        """Whether the members of a group on an interface want what ``source`` sends there."""
+        wanted = self.filtered.get((index, group)) if self.filtered else None
+        return wanted is None or wanted.wants(source)
+
+    def comes_back(self, interface: Interface, group: bytes, source: bytes) -> bool:
+        """Whether what we send to a group by an interface has members of its own there (Linux)."""
+        return group in interface.groups and self.hears(interface.index, group, source)
 
     def drop(self, now: int, counter: str, clause: str) -> None:
         """Count a dropped packet and tell the tracer."""

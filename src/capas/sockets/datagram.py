@@ -3,14 +3,13 @@
 
 import errno
 import socket
-import struct
 from abc import abstractmethod
 from typing import Final
 
 from capas.base.checksum import Buffer
 from capas.host.host import Host
 from capas.internet.types import IcmpError
-from capas.sockets import messages, options, peeking, preferences
+from capas.sockets import groups, messages, options, peeking, preferences
 from capas.sockets.description import Address, Ancillary, Description, Received
 from capas.sockets.driver import Driver
 from capas.sockets.failure import fail
@@ -34,6 +33,7 @@ _PLAIN: Final = {
     "gro": "gro",
     "v6only": "v6only",
     "multicast_all": "multicast_all",
+    "multicast_all6": "multicast_all6",
     "multicast_loop": "multicast_loop",
     "multicast_loop6": "multicast_loop",
     "receive_errors": "receive_errors",
@@ -267,46 +267,17 @@ class DatagramDescription(Description):
     def set_special(self, name: str, value: int | bytes) -> None:
         """Multicast membership and interface."""
         sock = self.transport
-        if name in ("join", "leave", "join6", "leave6"):
-            group, index = self._membership(name, value)
-            (sock.join if name.startswith("join") else sock.leave)(group, index, self.now())
-            self.kick()
-        elif name == "multicast_interface6":
+        if groups.change(self, name, value):
+            return
+        if name == "multicast_interface6":
             sock.options.multicast_interface = self._link(options.as_int(value))
         elif name == "multicast_interface":
             packed = options.as_bytes(value)
-            sock.options.multicast_interface = self._interface4(
-                packed[4:] if len(packed) >= 8 else packed, errno.EADDRNOTAVAIL
-            )
+            packed = packed[4:] if len(packed) >= 8 else packed
+            index = groups.interface4(self, packed, errno.EADDRNOTAVAIL)
+            sock.options.multicast_interface = self._link(index)
         else:
             super().set_special(name, value)
-
-    def _membership(self, name: str, value: int | bytes) -> tuple[bytes, int]:
-        """(group, interface index) of ip_mreq, ip_mreqn or ipv6_mreq."""
-        if isinstance(value, int):
-            raise fail(errno.EINVAL)
-        if name.endswith("6"):
-            group, index = messages.membership6(value)
-            return group, self._link(index)
-        if len(value) < 8:
-            raise fail(errno.EINVAL)
-        return value[:4], self._interface4(value[4:])
-
-    def _interface4(self, value: bytes, missing: int = errno.ENODEV) -> int:
-        """Interface index of an in_addr, maybe with the index that ip_mreqn adds; 0: any."""
-        if len(value) >= 8:
-            index = int(struct.unpack_from("@i", value, 4)[0])
-            if index:
-                return self._link(index)
-        address = value[:4]
-        if len(address) < 4:
-            raise fail(errno.EINVAL)
-        if address == addr.ANY4:
-            return 0
-        for link in self.host.interfaces:
-            if any(own.address == address for own in link.addresses):
-                return link.index
-        raise fail(missing)
 
     def _link(self, index: int) -> int:
         if index and self.host.net.interface(index) is None:

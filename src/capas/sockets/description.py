@@ -288,6 +288,8 @@ class Description(ABC):
             return self.settings.values.get(name, options.UNLIMITED)
         if name == "prefer_source":
             return preferences.shown(self.settings.get(name))
+        if name in ("filter", "group_filter", "group_filter6"):
+            raise fail(errno.EINVAL)  # Python hands in no group to be asked for
         raise fail(errno.ENOPROTOOPT)
 
     def set_special(self, name: str, value: int | bytes) -> None:

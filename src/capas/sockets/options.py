@@ -138,6 +138,11 @@ for _constant, _linux, _option in (
     ("IP_LOCAL_PORT_RANGE", 51, Option("port_range", INT, 0, _INT_MIN)),
     ("IP_ADD_MEMBERSHIP", 35, Option("join", SPECIAL)),
     ("IP_DROP_MEMBERSHIP", 36, Option("leave", SPECIAL)),
+    ("IP_UNBLOCK_SOURCE", 37, Option("source_unblock", SPECIAL)),
+    ("IP_BLOCK_SOURCE", 38, Option("source_block", SPECIAL)),
+    ("IP_ADD_SOURCE_MEMBERSHIP", 39, Option("source_join", SPECIAL)),
+    ("IP_DROP_SOURCE_MEMBERSHIP", 40, Option("source_leave", SPECIAL)),
+    ("IP_MSFILTER", 41, Option("filter", SPECIAL)),
 ):
     _add(IP, _constant, _linux, _option)
 
@@ -151,6 +156,7 @@ for _constant, _linux, _option in (
     ("IPV6_MULTICAST_LOOP", 19, Option("multicast_loop6", INT, 1, high=1)),
     ("IPV6_JOIN_GROUP", 20, Option("join6", SPECIAL)),
     ("IPV6_LEAVE_GROUP", 21, Option("leave6", SPECIAL)),
+    ("IPV6_MULTICAST_ALL", 29, Option("multicast_all6", BOOL, 1)),
     ("IPV6_MTU_DISCOVER", 23, Option("pmtu_discover6", INT, 1, 0, 5)),
     ("IPV6_MTU", 24, Option("path_mtu6", SPECIAL)),
     ("IPV6_RECVERR", 25, Option("receive_errors6")),
@@ -168,6 +174,20 @@ for _constant, _linux, _option in (
     ("IPV6_AUTOFLOWLABEL", 70, Option("auto_flow_label", BOOL, 1)),
 ):
     _add(IPV6, _constant, _linux, _option)
+
+#: Options of both families by the same numbers, RFC 3678 §5.
+_GROUPS: Final = (
+    ("MCAST_JOIN_GROUP", 42, "group_join"),
+    ("MCAST_BLOCK_SOURCE", 43, "group_source_block"),
+    ("MCAST_UNBLOCK_SOURCE", 44, "group_source_unblock"),
+    ("MCAST_LEAVE_GROUP", 45, "group_leave"),
+    ("MCAST_JOIN_SOURCE_GROUP", 46, "group_source_join"),
+    ("MCAST_LEAVE_SOURCE_GROUP", 47, "group_source_leave"),
+    ("MCAST_MSFILTER", 48, "group_filter"),
+)
+for _constant, _linux, _name in _GROUPS:
+    _add(IP, _constant, _linux, Option(_name, SPECIAL))
+    _add(IPV6, _constant, _linux, Option(f"{_name}6", SPECIAL))
 
 for _constant, _linux, _option in (
     ("TCP_NODELAY", 1, Option("nodelay", types=STREAM)),
@@ -222,6 +242,11 @@ NO_MULTICAST: Final = {
     "multicast_interface6": errno.ENOPROTOOPT,
     "join6": errno.EPROTO,
     "leave6": errno.EPROTO,
+    **{
+        option.name: errno.EPROTO
+        for option in TABLE.values()
+        if option.name.startswith(("source_", "filter", "group_"))
+    },
 }
 #: Options of IP to which no bytes are not 0.
 _NEED_BYTES: Final = (

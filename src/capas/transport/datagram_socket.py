@@ -16,9 +16,9 @@ from capas.base.checksum import Buffer
 from capas.errors import os_error
 from capas.internet.net import Internet
 from capas.internet.types import IcmpError
-from capas.link.interface import Interface
 from capas.transport.endpoint import ERROR, READ, WRITE, Endpoint
-from capas.wire.address import ANY4, ANY6, is_multicast
+from capas.transport.memberships import Memberships
+from capas.wire.address import ANY4, ANY6
 
 OVERHEAD: Final = 256  # bytes charged per queued datagram beside its payload (Linux: truesize)
 ERROR_QUEUE: Final = 64  # ICMP errors kept for MSG_ERRQUEUE
@@ -88,6 +88,7 @@ class DatagramOptions:
         "free_bind",
         "gro",
         "multicast_all",
+        "multicast_all6",
         "multicast_hops",
         "multicast_interface",
         "multicast_loop",
@@ -116,7 +117,8 @@ class DatagramOptions:
         self.dont_route: bool = False  # only neighbours on the link are reached (IPv4)
         self.free_bind: bool = False  # bind to addresses that are not ours; transparent: likewise
         self.gro: bool = False
-        self.multicast_all: bool = True
+        self.multicast_all: bool = True  # groups others of the host joined, too (IP_MULTICAST_ALL)
+        self.multicast_all6: bool = True
         self.multicast_hops: int = 1
         self.multicast_interface: int = 0  # interface index
         self.multicast_loop: bool = True
@@ -205,7 +207,7 @@ class DatagramSocket(ABC):
         self.queue: deque[Datagram] = deque()
         self.queued: int = 0
         self.dropped: int = 0
-        self.groups: dict[tuple[bytes, int], None] = {}
+        self.memberships: Memberships = Memberships(net)
         self.closed: bool = False
         self.read_shut: bool = False
         self.write_shut: bool = False
@@ -321,48 +323,11 @@ class DatagramSocket(ABC):
 
     # -- groups ---------------------------------------------------------------------------------
 
-    def join(self, group: bytes, interface: int, now: int) -> None:
-        """Take part in a multicast group on one interface, 0: the one the route to it names."""
-        key, link = self._membership(group, interface)
-        if key in self.groups:
-            raise os_error(errno.EADDRINUSE)
-        shared = self.net.shared
-        if len(self.groups) >= shared.config.multicast_groups:
-            shared.counters.add("udp.too_many_groups")
-            raise os_error(errno.ENOBUFS)
-        self.net.join(group, link, now)
-        self.groups[key] = None
-
-    def leave(self, group: bytes, interface: int, now: int) -> None:
-        """Undo `join`; EADDRNOTAVAIL if there was none."""
-        key, link = self._membership(group, interface)
-        if key not in self.groups:
-            raise os_error(errno.EADDRNOTAVAIL)
-        del self.groups[key]
-        self.net.leave(group, link, now)
-
-    def takes_group(self, group: bytes) -> bool:
-        """Whether a datagram to ``group`` is for this socket (IP_MULTICAST_ALL, or a member)."""
-        return self.options.multicast_all or any(joined == group for joined, _ in self.groups)
-
-    def _membership(self, group: bytes, interface: int) -> tuple[tuple[bytes, int], Interface]:
-        if not is_multicast(group):
-            raise os_error(errno.EINVAL)
-        link = self._interface(group, interface)
-        return (group, link.index), link
-
-    def _interface(self, group: bytes, index: int) -> Interface:
-        interfaces = self.net.shared.interfaces
-        for interface in interfaces:
-            if interface.index == index:
-                return interface
-        if index == 0:
-            route = self.net.route(group)
-            if route is not None:
-                return route.interface
-            for interface in interfaces[1:]:
-                return interface
-        raise os_error(errno.ENODEV)
+    def takes_group(self, group: bytes, source: bytes, interface: int) -> bool:
+        """Whether what ``source`` sends to ``group`` is for this socket, ``interface`` or any."""
+        options = self.options
+        otherwise = options.multicast_all if len(group) == 4 else options.multicast_all6
+        return self.memberships.take(group, source, interface, otherwise)
 
     def close(self, now: int) -> None:
         """Give up the binding and the groups."""
@@ -370,8 +335,6 @@ class DatagramSocket(ABC):
             return
         self.closed = True
         self.release()
-        for group, index in self.groups:
-            self.net.leave(group, self._interface(group, index), now)
-        self.groups.clear()
+        self.memberships.close(now)
         self.queue.clear()
         self._hold(-self.queued)

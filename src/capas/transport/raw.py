@@ -19,9 +19,13 @@ from capas.link.offload import complete, split, wire_segments
 from capas.transport.datagram_socket import Datagram
 from capas.transport.endpoint import Endpoint
 from capas.transport.raw_socket import RawSocket
+from capas.wire import address as addr
+from capas.wire.icmp import ICMPV6, MLD2_REPORT, MLD_DONE, MLD_QUERY, MLD_REPORT
+from capas.wire.igmp import IGMP
 from capas.wire.ipv6 import EXTENSIONS
 from capas.wire.tcp import CHECKSUM_OFFSET, PROTOCOL
 
+_MLD: Final = tuple(bytes((kind,)) for kind in (MLD_QUERY, MLD_REPORT, MLD_DONE, MLD2_REPORT))
 _QUOTED: Final = 8  # bytes of the packet an error is about, RFC 792; of less Linux tells nobody
 
 
@@ -88,7 +92,11 @@ class _Tap(TransportHandler):
             src, dst = data[l3 + 8 : l3 + 24], data[l3 + 24 : l3 + 40]
         taken = False
         datagrams: list[Datagram] = []
-        for socket in self.sockets:
+        sockets = self.sockets
+        if addr.is_multicast(dst) and not self._listens(interface, src, dst, data[l4 : l4 + 1]):
+            self._net.shared.drop(now, "raw.source_filtered", "RFC 3376 §3.2")
+            sockets = []
+        for socket in sockets:
             if socket.matches(src, dst, interface.index):
                 taken = True
                 if socket.wants(data, l4, end):
@@ -102,6 +110,13 @@ class _Tap(TransportHandler):
             self._net.ipv4.unknown_protocol(interface, frame, l3, now)
         elif not taken:
             extension.unknown(self._net.ipv6, interface, frame, l3, l4, now)
+
+    def _listens(self, interface: Interface, src: bytes, dst: bytes, kind: bytes) -> bool:
+        """Whether anybody wants what ``src`` sends to a group; IGMP and MLD (``kind``) all do."""
+        listeners = self._protocol == ICMPV6 and kind in _MLD
+        return (
+            self._protocol == IGMP or listeners or self._net.shared.hears(interface.index, dst, src)
+        )
 
     def _datagrams(
         self,

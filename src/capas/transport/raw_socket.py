@@ -89,7 +89,7 @@ class RawSocket(DatagramSocket):
             (local == dst or addr.is_unspecified(local))
             and self.remote in (b"", src)
             and (not device or interface in (0, device))
-            and (not addr.is_multicast(dst) or self.takes_group(dst))
+            and (not addr.is_multicast(dst) or self.takes_group(dst, src, interface))
         )
 
     def wants(self, data: bytes, l4: int, end: int) -> bool:

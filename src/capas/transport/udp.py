@@ -142,11 +142,14 @@ class UdpLayer(TransportHandler):
         dst = datagram.destination
         index = datagram.interface
         multicast = addr.is_multicast(dst)
+        if multicast and not self.net.shared.hears(index, dst, datagram.source):
+            self._drop(now, "udp.source_filtered", "RFC 3376 §3.2")
+            return
         taken = False
         for socket in self.sockets.get(port, ()):
             if _score(socket, dst, datagram.source, datagram.source_port, index) < 0:
                 continue
-            if multicast and not socket.takes_group(dst):
+            if multicast and not socket.takes_group(dst, datagram.source, index):
                 continue
             self._deliver(socket, datagram, unchecked, now)
             taken = True

@@ -35,6 +35,7 @@ EXTENSIONS: Final = frozenset((HOP_BY_HOP, ROUTING, FRAGMENT, AH, DEST_OPTIONS))
 PAD1: Final = 0
 PADN: Final = 1
 ROUTER_ALERT: Final = 5  # RFC 2711
+ALERT_MLD: Final = 0
 JUMBO: Final = 0xC2  # RFC 2675
 
 
@@ -150,6 +151,18 @@ def options(data: Buffer, at: int, end: int) -> list[tuple[int, int, int]] | int
             found.append((kind, at, length))
         at += 2 + length
     return found
+
+
+def router_alert(data: Buffer, l3: int) -> int:
+    """The value of the Router Alert option of the packet at ``l3`` (RFC 2711); -1: it has none."""
+    at = l3 + 40
+    if data[l3 + 6] != HOP_BY_HOP or at + 8 > len(data):
+        return -1
+    found = options(data, at + 2, min(at + 8 * (data[at + 1] + 1), len(data)))
+    for kind, where, length in found if isinstance(found, list) else ():
+        if kind == ROUTER_ALERT and length == 2:
+            return data[where + 2] << 8 | data[where + 3]
+    return -1
 
 
 def hop_by_hop(next_header: int, option_bytes: bytes) -> bytes:

@@ -14,6 +14,9 @@ from capas.host import profiles, sysctl
     ("name", "value", "field", "expected"),
     [
         ("net.ipv4.tcp_sack", "0", "tcp_sack", False),
+        ("net.ipv4.igmp_max_msf", "4", "multicast_sources", 4),
+        ("net.ipv4.conf.all.force_igmp_version", "2", "force_igmp_version", 2),
+        ("net.ipv6.conf.all.force_mld_version", "1", "force_mld_version", 1),
         ("net/ipv4/tcp_timestamps", "0", "tcp_timestamps", False),
         ("net.ipv4.tcp_syn_retries", "2", "tcp_syn_retries", 2),
         ("net.ipv4.tcp_congestion_control", "bbr", "tcp_congestion", "bbr"),
@@ -47,6 +50,8 @@ def test_buffers_are_three_numbers() -> None:
     [
         ("net.ipv4.no_such", "1"),
         ("net.ipv4.tcp_sack", "yes"),
+        ("net.ipv4.conf.all.force_igmp_version", "4"),
+        ("net.ipv6.conf.all.force_mld_version", "3"),
         ("net.ipv4.tcp_congestion_control", "vegas-of-old"),
         ("net.ipv4.tcp_pacing_ss_ratio", "300"),
         ("net.ipv4.tcp_fastopen_key", "1-2"),

@@ -5,7 +5,9 @@ import ctypes
 import errno
 import os
 import random
+import shutil
 import socket as std
+import subprocess
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +24,15 @@ Log = list[tuple[str, object]]
 Walk = Callable[[int], Log]  # by a seed
 #: On loopback, all that a call sets off is over after this, s.
 MOMENT = 0.004
+ON_LINK = tuple(
+    f"{net}{n}/{bits}" for net, bits in (("10.9.0.", 24), ("fd09::", 64)) for n in (1, 2, 3)
+)
+_LINK = "\n".join((
+    "ip link add eth0 index 2 type veth peer name other index 3",
+    *(f"ip address add {text} dev eth0 {'nodad' if ':' in text else ''}" for text in ON_LINK),
+    "ip link set eth0 up",
+    "ip link set other up",
+))  # fmt: skip
 _CLONE_NEWNET = 0x40000000
 _ATTEMPTS = 3  # a busy machine is late now and then, the same way hardly so often
 
@@ -64,16 +75,23 @@ class Steps:
         """A step of this socket is over."""
 
 
-def go_alike(walk: Walk, seed: int, *, apart: bool = False) -> None:
+def go_alike(walk: Walk, seed: int, *, apart: bool = False, linked: bool = False) -> None:
     """Fails with the first step that differs, and what went before it.
 
     ``apart``: on Linux in a network namespace, where nobody else sends anything; needs root
+    ``linked``: there, interface 2 is Ethernet with the addresses `ON_LINK`
     """
     with modules.installed():
         world = World(1)
-        ours = world.thread(world.host("a"), _watched, walk, seed, True).result()
+        host = world.host("a")
+        if linked:
+            world.link(host, world.host("b"))
+            for text in ON_LINK:
+                host.add_address(host.interface("eth0"), text)
+            world.run_for(3)  # duplicate detection
+        ours = world.thread(host, _watched, walk, seed, True).result()
     for _ in range(_ATTEMPTS):
-        linux = _apart(walk, seed) if apart else _watched(walk, seed, False)
+        linux = _apart(walk, seed, linked) if apart else _watched(walk, seed, False)
         if ours == linux:
             return
     found = zip(ours, linux, strict=False)
@@ -82,14 +100,18 @@ def go_alike(walk: Walk, seed: int, *, apart: bool = False) -> None:
     pytest.fail(f"after\n  {before}\nours  {ours[step]}\nlinux {linux[step]}")
 
 
-def _apart(walk: Walk, seed: int) -> Log:
+def _apart(walk: Walk, seed: int, linked: bool) -> Log:
     """A thread has the namespace to itself, and takes it along."""
+    if linked and shutil.which("ip") is None:
+        pytest.skip("ip is missing")
 
     def run() -> Log:
         libc = ctypes.CDLL(None, use_errno=True)
         if libc.unshare(_CLONE_NEWNET):
             pytest.skip(f"no network namespace: {os.strerror(ctypes.get_errno())}")
         assert try_up("lo")
+        if linked:
+            subprocess.run(["sh", "-ec", _LINK], check=True)
         return _watched(walk, seed, False)
 
     with ThreadPoolExecutor(1) as thread:

@@ -9,12 +9,14 @@ from capas.base.config import HostConfig
 from capas.base.frame import CSUM_PARTIAL, CSUM_VALID, GSO_UDP_L4, Frame
 from capas.base.rng import Rng
 from capas.host.host import Host
+from capas.internet.membership import EXCLUDE, INCLUDE, Filter
 from capas.link.link import ALL_GSO, Link, LinkCaps, Medium
 from capas.link.offload import complete
 from capas.transport.datagram_socket import (
     ERROR_QUEUE,
     PMTUDISC_DO,
     PMTUDISC_DONT,
+    DatagramSocket,
     Destination,
 )
 from capas.transport.endpoint import ERROR, READ, WRITE
@@ -366,9 +368,9 @@ def test_multicast_reaches_members(two: Two, group: bytes, wild: bytes) -> None:
     client.send(b"?", 0, Destination(group, 7))
     two.carry()
     assert server.receive() is None
-    server.join(group, index, 0)
+    server.memberships.join(group, index, 0)
     with pytest.raises(OSError):
-        server.join(group, index, 0)
+        server.memberships.join(group, index, 0)
     two.cables[1].sent.clear()
     client.send(b"!", 0, Destination(group, 7))
     frame = two.cables[0].sent[-1]
@@ -377,13 +379,60 @@ def test_multicast_reaches_members(two: Two, group: bytes, wild: bytes) -> None:
     got = server.receive()
     assert got is not None
     assert got.destination == group
-    server.leave(group, index, 0)
+    server.memberships.leave(group, index, 0)
     two.cables[1].sent.clear()
     client.send(b"?", 0, Destination(group, 7))
     two.carry()
     assert server.receive() is None
     with pytest.raises(OSError):
-        server.leave(group, index, 0)
+        server.memberships.leave(group, index, 0)
+
+
+@pytest.mark.rfc("3376", "3.2")
+@pytest.mark.parametrize("protocol", ["udp", "raw"])
+@pytest.mark.parametrize(("group", "wild"), [(GROUP4, addr.ANY4), (GROUP6, addr.ANY6)])
+def test_each_member_hears_the_sources_it_wants(
+    two: Two, group: bytes, wild: bytes, protocol: str
+) -> None:
+    index = two.b.interface("t0").index
+
+    def opened() -> DatagramSocket:
+        raw = protocol == "raw"
+        return two.b.raw.open(None, len(wild), 17) if raw else two.b.udp.open(None, len(wild))
+
+    one, other = opened(), opened()
+    for socket in (one, other):
+        socket.options.reuse_address = True
+        socket.bind(wild, 7)
+    client = two.a.udp.open(None, len(wild))
+    client.options.multicast_interface = two.a.interface("t0").index
+    client.send(b"?", 0, Destination(group, 7))
+    sent = two.cables[0].sent[-1].data
+    source = sent[12:16] if len(group) == 4 else sent[8:24]
+    stranger = bytes((source[0] ^ 1,)) + source[1:]
+
+    def hear() -> tuple[bool, bool]:
+        two.cables[1].sent.clear()
+        client.send(b"!", 0, Destination(group, 7))
+        two.carry()
+        return one.receive() is not None, other.receive() is not None
+
+    two.carry()
+    one.memberships.add_source(group, index, source, INCLUDE, 0)
+    assert hear() == (True, True)
+    other.memberships.add_source(group, index, stranger, INCLUDE, 0)
+    assert hear() == (True, False)
+    one.memberships.remove_source(group, index, source, INCLUDE, 0)
+    filtered = f"{protocol}.source_filtered"
+    assert two.b.counters.get(filtered) == 0
+    assert hear() == (False, False)  # nobody on the interface wants it
+    assert two.b.counters.get(filtered) == 1
+    other.memberships.set_filter(group, index, Filter(EXCLUDE, (stranger,)), 0)
+    assert hear() == (True, True)  # who is no member hears what comes (IP_MULTICAST_ALL)
+    one.options.multicast_all = one.options.multicast_all6 = False
+    assert hear() == (False, True)
+    other.close(0)
+    assert two.b.stack.shared.filtered == {}
 
 
 def test_an_interface_may_be_chosen_for_what_goes_to_one(two: Two) -> None:
@@ -405,7 +454,7 @@ def test_an_interface_may_be_chosen_for_what_goes_to_one(two: Two) -> None:
 def test_multicast_comes_back_to_own_members_unless_told_not_to(two: Two) -> None:
     own = bound(two.a, 7)
     index = two.a.interface("t0").index
-    own.join(GROUP4, index, 0)
+    own.memberships.join(GROUP4, index, 0)
     own.options.multicast_interface = index
     own.send(b"me", 0, Destination(GROUP4, 7))
     two.a.flush(0)

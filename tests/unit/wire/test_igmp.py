@@ -10,6 +10,7 @@ from capas.wire.igmp import Igmp, Mld
 
 GROUP = b"\xef\x01\x02\x03"
 groups = st.binary(min_size=4, max_size=4)
+addresses = st.binary(min_size=16, max_size=16)
 
 
 def summed(data: bytes) -> bytes:
@@ -24,6 +25,41 @@ def test_query_round_trip(group: bytes, tenths: int) -> None:
     message = Igmp(igmp.QUERY, group, tenths * 100 * MS, 3)
     data = message.build()
     assert Igmp.parse(data, 0, len(data)) == message
+
+
+#: What floating-point codes can say: 8 and 16 bits, in units.
+small = st.one_of(
+    st.integers(0, 127),
+    st.builds(lambda m, e: (16 + m) << (e + 3), st.integers(0, 15), st.integers(0, 7)),
+)
+large = st.one_of(
+    st.integers(0, 0x7FFF),
+    st.builds(lambda m, e: (0x1000 + m) << (e + 3), st.integers(0, 0xFFF), st.integers(0, 7)),
+)
+
+
+@pytest.mark.rfc("3376", "4.1")
+@given(
+    groups, small, st.lists(groups, max_size=5).map(tuple), st.booleans(), st.integers(0, 7), small
+)
+def test_query3_round_trip(
+    group: bytes, tenths: int, sources: tuple[bytes, ...], suppress: bool, qrv: int, qqi: int
+) -> None:
+    response = tenths * 100 * MS
+    message = Igmp(igmp.QUERY, group, response, 3, (), sources, suppress, qrv, qqi * SECOND)
+    data = message.build()
+    assert Igmp.parse(data, 0, len(data)) == message
+
+
+@pytest.mark.rfc("3376", "4.1.1")
+@given(st.integers(0, 1 << 16))
+def test_a_code_says_no_more_than_the_time(tenths: int) -> None:
+    data = Igmp(igmp.QUERY, GROUP, tenths * 100 * MS, 3).build()
+    parsed = Igmp.parse(data, 0, len(data))
+    assert parsed is not None
+    said = parsed.max_response // (100 * MS)
+    assert said <= tenths
+    assert said >= min(tenths, 31744) * 16 // 17  # four bits of mantissa, or the largest there is
 
 
 @given(groups, st.sampled_from((igmp.REPORT1, igmp.REPORT2, igmp.LEAVE)))
@@ -64,6 +100,8 @@ def test_floating_point_response_time() -> None:
         ("7 bytes", bytes(7)),
         ("bad checksum", b"\x16\0\0\0" + GROUP),
         ("query of 9 bytes", summed(b"\x11\x10\0\0" + GROUP + b"\0")),
+        ("query of 11 bytes", summed(b"\x11\x10\0\0" + GROUP + b"\2\x7d\0")),
+        ("query with half a source", summed(b"\x11\x10\0\0" + GROUP + b"\2\x7d\0\1\x0a\0")),
         ("query with missing sources", summed(b"\x11\x10\0\0" + GROUP + b"\0\0\0\x01")),
         ("report with a missing record", summed(b"\x22\0\0\0\0\0\0\x01")),
         (
@@ -81,6 +119,36 @@ def test_malformed(what: str, data: bytes) -> None:
 def test_mld_round_trip(group: bytes, ms: int, version: int) -> None:
     message = Mld(group, ms * MS, version)
     assert Mld.parse(*message.build()) == message
+
+
+@pytest.mark.rfc("3810", "5.1")
+@given(
+    addresses,
+    large,
+    st.lists(addresses, max_size=4).map(tuple),
+    st.booleans(),
+    st.integers(0, 7),
+    small,
+)
+def test_mld2_query_round_trip(
+    group: bytes, millis: int, sources: tuple[bytes, ...], suppress: bool, qrv: int, qqi: int
+) -> None:
+    message = Mld(group, millis * MS, 2, sources, suppress, qrv, qqi * SECOND)
+    assert Mld.parse(*message.build()) == message
+
+
+@pytest.mark.rfc("3810", "5.2")
+@given(
+    st.lists(
+        st.tuples(st.integers(1, 6), addresses, st.lists(addresses, max_size=3).map(tuple)),
+        max_size=4,
+    ).map(tuple)
+)
+def test_mld2_report_round_trip(records: tuple[igmp.Record, ...]) -> None:
+    rest, body = igmp.build_report2(records)
+    assert igmp.parse_report2(rest, body) == records
+    if records:
+        assert igmp.parse_report2(rest, body[:-1]) is None
 
 
 @pytest.mark.parametrize("body", [b"", bytes(15), bytes(19), bytes(18) + b"\0\x01"])
