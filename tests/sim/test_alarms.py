@@ -136,6 +136,83 @@ def test_without_a_handler_the_program_ends_with_its_threads() -> None:
     assert trace == []
 
 
+def test_who_dies_of_an_alarm_does_not_wait_on_the_way_out() -> None:
+    trace: list[object] = []
+
+    def program() -> None:
+        signal.alarm(1)
+        for _ in range(5):
+            try:
+                time.sleep(2)
+            except BaseException as error:  # as Twisted does
+                trace.append((type(error).__name__, time.monotonic()))
+
+    with pytest.raises(CapasError, match="ended by SIGALRM"):
+        run(program)
+    assert trace == [("ProcessKilled", 1.0)] * 5
+
+
+def test_an_alarm_may_be_days_ahead_though_hosts_keep_asking_each_other() -> None:
+    def serve() -> None:
+        with socket.socket() as listener:
+            listener.bind(("", 80))
+            listener.listen()
+            with listener.accept()[0] as connection:
+                connection.recv(1)
+
+    def program() -> float:
+        with socket.socket() as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            sock.connect(("b", 80))
+            signal.signal(signal.SIGALRM, lambda *_: None)
+            signal.alarm(2 * 86_400)
+            signal.pause()
+            return time.monotonic()
+
+    world = World(seed=1)
+    world.link(world.host("a"), world.host("b"))
+    with world, modules.installed():
+        world.thread("b", serve)
+        assert world.thread("a", program).result() == pytest.approx(2 * 86_400, abs=1)
+
+
+def test_a_thread_may_pause_and_a_program_may_raise_the_signal_itself() -> None:
+    def program() -> list[object]:
+        heard: list[object] = []
+        signal.signal(signal.SIGALRM, lambda *_: heard.append(time.monotonic()))
+        threading.Thread(target=signal.pause).start()  # the signal comes to the main thread
+        signal.alarm(1)
+        time.sleep(1.5)
+        signal.raise_signal(signal.SIGALRM)
+        heard.append("raised")
+        threading.Timer(0.5, signal.raise_signal, (signal.SIGALRM,)).start()
+        time.sleep(1)
+        return heard
+
+    assert run(program) == [1.0, 1.5, "raised", 2.0]
+
+
+def test_a_condition_has_its_lock_back_before_a_handler_s_error_leaves_it() -> None:
+    def program() -> float:
+        signal.signal(signal.SIGALRM, raises)
+        condition = threading.Condition()
+
+        def hold() -> None:
+            time.sleep(0.5)
+            with condition:
+                condition.notify()
+                time.sleep(5)
+
+        threading.Thread(target=hold).start()
+        signal.alarm(1)
+        with pytest.raises(LateError), condition:
+            condition.wait()
+        with condition:
+            return time.monotonic()
+
+    assert run(program) == 5.5
+
+
 def test_an_alarm_may_be_ignored_and_ends_with_its_program() -> None:
     def program() -> float:
         assert signal.signal(signal.SIGALRM, signal.SIG_IGN) is signal.SIG_DFL

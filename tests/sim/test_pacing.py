@@ -91,6 +91,35 @@ def test_every_algorithm_keeps_to_the_rate(congestion: str, listener: bool) -> N
     assert meter.burst(window) <= RATE * window // 1_000_000_000 + 2 * RUN
 
 
+@pytest.mark.parametrize("congestion", ["cubic", "bbr"])
+def test_repetitions_do_not_wait_for_the_rate(congestion: str) -> None:
+    """A packet in five minutes: timeouts added up without any that was sent, and ended it."""
+    size = 3000
+
+    def serve() -> int:
+        with socket.socket() as listening:
+            listening.bind(("", 80))
+            listening.listen()
+            conn, _ = listening.accept()
+            with conn:
+                return sum(len(data) for data in iter(lambda: conn.recv(1 << 16), b""))
+
+    def call() -> None:
+        with socket.socket() as sock:
+            sock.setsockopt(socket.IPPROTO_TCP, 13, congestion.encode())
+            sock.setsockopt(socket.SOL_SOCKET, MAX_PACING_RATE, 5)
+            sock.connect(("server", 80))
+            sock.sendall(bytes(size))
+
+    world = World(seed=1)
+    client, server = world.host("client"), world.host("server")
+    world.link(client, server, delay="10ms", loss="30%")
+    with world, modules.installed():
+        serving = world.thread(server, serve)
+        world.thread(client, call).result()
+        assert serving.result() == size
+
+
 def test_the_limit_may_be_lifted_and_lowered() -> None:
     unlimited, _ = transfer("cubic", listener=False, rate=-1)
     lifted, _ = transfer("cubic", listener=False, rate=RATE, later=-1)

@@ -10,7 +10,7 @@ with.  Public and temporary addresses together are `HostConfig.autoconfigured_ad
 from typing import TYPE_CHECKING, Final, final
 
 from capas.base.clock import NEVER, SECOND
-from capas.link.interface import PREFERRED, Interface, InterfaceAddress
+from capas.link.interface import DEPRECATED, PREFERRED, Interface, InterfaceAddress
 from capas.wire.address import is_reserved_id
 
 if TYPE_CHECKING:
@@ -39,7 +39,9 @@ class TemporaryAddress:
     def bound(self, public: InterfaceAddress) -> None:
         """Live no longer than the public address, and than was meant at first."""
         self.own.valid_until = min(public.valid_until, self.valid_limit)
-        self.own.preferred_until = min(public.preferred_until, self.preferred_limit)
+        self.own.preferred_until = min(
+            public.preferred_until, self.preferred_limit, self.own.valid_until
+        )
 
 
 @final
@@ -139,7 +141,7 @@ class Temporaries:
         if min(own.preferred_until, own.valid_until) - now <= advance:
             return
         held = sum(1 for a in self.interface.addresses if a.origin == "slaac")
-        if held >= config.autoconfigured_addresses:
+        if held >= config.autoconfigured_addresses and not self._make_room(public, now):
             shared.counters.add("nd.autoconfigured_addresses")
             return
         try:
@@ -148,6 +150,15 @@ class Temporaries:
             shared.counters.add("nd.autoconfigured_addresses")
             return
         self.made.append(made)
+
+    def _make_room(self, public: InterfaceAddress, now: int) -> bool:
+        """The oldest one beside ``public`` that is deprecated goes, if there is one."""
+        for one in self._under(public):
+            if one.own.state == DEPRECATED:
+                self.made.remove(one)
+                self._nd.remove(self.interface, one.own.address, now)
+                return True
+        return False
 
     def _identifier(self) -> bytes:
         """A random one, not reserved (RFC 5453) nor in use here (RFC 8981 §3.3.1)."""

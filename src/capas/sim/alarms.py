@@ -4,7 +4,8 @@
 Each blocking program of a world has the interval timer and the handler that a process would have;
 its threads share them.  The handler runs in the program's own thread, where it waits (it takes no
 virtual time otherwise): a call that waits goes on afterwards, unless the handler raises (PEP 475).
-Without a handler the alarm ends the program.  Other threads, other signals and other timers are the
+Without a handler the alarm ends the program.  It has none any more when its own function has ended,
+though threads of it go on.  Other threads, other signals and other timers are the
 machine's.
 """
 
@@ -26,7 +27,7 @@ _HALF: Final = SECOND // 2
 
 _real: Final = {
     name: getattr(signal, name)
-    for name in ("alarm", "setitimer", "getitimer", "signal", "getsignal", "pause")
+    for name in ("alarm", "setitimer", "getitimer", "signal", "getsignal", "pause", "raise_signal")
     if hasattr(signal, name)
 }
 Handler = Any  # a callable of (signal number, frame), SIG_DFL or SIG_IGN
@@ -77,6 +78,14 @@ class Alarm(Timer):
             self._pending = True
             self._process.make_runnable()
 
+    def raised(self) -> None:
+        """Somebody of the program asks for the signal itself."""
+        self._pending = True
+        if self._process.runs_here():
+            self.deliver()
+        else:
+            self._process.make_runnable()
+
     def deliver(self) -> None:
         """In the program's thread, which waits: have its handler run, if an alarm came."""
         while self._pending:
@@ -97,6 +106,9 @@ class Alarm(Timer):
         program.error = CapasError(
             f"{program.name} was ended by SIGALRM, for which it has no handler"
         )
+        report = program.report
+        program.kill()  # what it does on the way out does not wait
+        program.report = report
         raise ProcessKilled
 
 
@@ -177,12 +189,21 @@ def _getsignal(number: int) -> Handler:
 
 def _pause() -> None:
     program = _program()
-    if program is None or not program.runs_here():
+    if program is None:
         _real["pause"]()
         return
     alarm = _alarm_of(program)
     count = alarm.count
-    program.block(NEVER, "waits for a signal", lambda: alarm.count != count)
+    waiting = cast(Process, program.engine.current)
+    waiting.block(NEVER, "waits for a signal", lambda: alarm.count != count)
+
+
+def _raise_signal(number: int, /) -> None:
+    program = _program()
+    if program is None or number != signal.SIGALRM:
+        _real["raise_signal"](number)
+        return
+    _alarm_of(program).raised()
 
 
 def stand_ins() -> list[tuple[ModuleType | type, str, Any, Any]]:
@@ -194,6 +215,7 @@ def stand_ins() -> list[tuple[ModuleType | type, str, Any, Any]]:
         "signal": _signal,
         "getsignal": _getsignal,
         "pause": _pause,
+        "raise_signal": _raise_signal,
     }
     if "setitimer" not in _real:  # Windows
         return []

@@ -276,7 +276,10 @@ class Engine:
         """
         if self.clock.time <= self.ran + DAY or self.runnable:
             return False
-        return all(process.deadline == NEVER for process in self.processes)
+        return all(
+            process.deadline == NEVER and (process.alarm is None or not process.alarm.left())
+            for process in self.processes
+        )
 
     def _run_processes(self) -> None:
         """Give the baton to each process that can go on, in the order of waking."""

@@ -44,6 +44,9 @@ class Alarms(Protocol):
     def cancel(self) -> None:
         """None is to come."""
 
+    def left(self) -> int:
+        """Until it fires, ns; 0: it will not."""
+
 
 @final
 class Process(Timer):

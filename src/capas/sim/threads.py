@@ -174,8 +174,18 @@ class RLock:
         return state
 
     def _acquire_restore(self, state: tuple[int, int]) -> None:
-        self._lock.acquire()
+        raised: BaseException | None = None
+        while True:
+            try:
+                self._lock.acquire()
+                break
+            except ProcessKilled:
+                raise
+            except BaseException as error:  # of an alarm's handler: the lock comes first (CPython)
+                raised = raised or error
         self._count, self._owner = state
+        if raised is not None:
+            raise raised
 
     def _at_fork_reinit(self) -> None:
         self._lock._at_fork_reinit()

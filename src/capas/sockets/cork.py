@@ -36,7 +36,8 @@ class Cork:
         if self._size > (MAX_PAYLOAD4 if len(self.to.address) == 4 else MAX_PAYLOAD6):
             self.take()
             raise fail(errno.EMSGSIZE)
-        self._parts.append(bytes(data))
+        if data:
+            self._parts.append(bytes(data))
 
     def take(self) -> bytes:
         """The datagram, which is no longer here."""

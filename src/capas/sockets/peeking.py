@@ -23,12 +23,7 @@ def moved(settings: Settings, size: int) -> None:
 
 def stream(connection: "TcpConnection", limit: int, offset: int, now: int) -> bytes | None:
     """Up to ``limit`` bytes from ``offset`` on; None: they have not come yet."""
-    skip = max(offset, 0)
-    data = connection.receive(limit + skip, now, True)
-    if data is None or not skip or not limit:
-        return data
-    rest = data[skip:]
-    return rest if rest or connection.receive_ended() else None
+    return connection.receive(limit, now, True, max(offset, 0))
 
 
 def datagram(transport: DatagramSocket, offset: int) -> tuple[Datagram | None, int]:

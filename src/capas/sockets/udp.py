@@ -80,7 +80,7 @@ class UdpDescription(DatagramDescription):
     def _uncork(self) -> None:
         to = self._cork.to
         if to is not None:
-            self.udp.send(self._cork.take(), self.now(), to)
+            self.udp.send_held(self._cork.take(), self.now(), to)
             self.kick()
 
     def apply(self, name: str, value: int) -> None:

@@ -272,10 +272,12 @@ class UdpLayer(TransportHandler):
             if not sockets:
                 del self.sockets[socket.port]
 
-    def send(self, socket: UdpSocket, data: Buffer, now: int, to: Destination) -> int:
+    def send(
+        self, socket: UdpSocket, data: Buffer, now: int, to: Destination, held: bool = False
+    ) -> int:
         """Send one datagram, binding first if need be."""
         self.bind_to_send(socket, to.address, to.port)
-        return send(self.net, socket, data, now, to)
+        return send(self.net, socket, data, now, to, held)
 
     def _drop(self, now: int, counter: str, clause: str) -> None:
         self.counters.add(counter)

@@ -28,7 +28,9 @@ from capas.wire import udp as wire
 MAX_SEGMENTS: Final = 128  # datagrams in one super-datagram, Linux UDP_MAX_SEGMENTS
 
 
-def send(net: Internet, socket: UdpSocket, data: Buffer, now: int, to: Destination) -> int:
+def send(
+    net: Internet, socket: UdpSocket, data: Buffer, now: int, to: Destination, held: bool = False
+) -> int:
     """Send one datagram (or super-datagram); the number of payload bytes."""
     dst = to.address
     size = len(data)
@@ -38,7 +40,8 @@ def send(net: Internet, socket: UdpSocket, data: Buffer, now: int, to: Destinati
     if size > (wire.MAX_PAYLOAD4 if len(dst) == 4 else wire.MAX_PAYLOAD6):
         raise os_error(errno.EMSGSIZE)
     route, source = find_way(net, socket, to)
-    socket.check_sending()
+    if not held:  # what was corked was checked with its first part (Linux)
+        socket.check_sending()
     header = wire.HEADER_SIZE + (20 if len(dst) == 4 else 40)
     mtu = net.path_mtu(dst, route, now)
     segment = to.segment or options.segment

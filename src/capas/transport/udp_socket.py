@@ -40,6 +40,10 @@ class UdpSocket(DatagramSocket):
         """As `DatagramSocket.send`."""
         return self._layer.send(self, data, now, self.destination(to))
 
+    def send_held(self, data: Buffer, now: int, to: Destination) -> None:
+        """What was corked: a pending error stays, and a shutdown came too late."""
+        self._layer.send(self, data, now, to, True)
+
     def check_way(self, to: Destination) -> None:
         """Whether a datagram to ``to`` could be sent as things are; OSError."""
         find_way(self.net, self, to)

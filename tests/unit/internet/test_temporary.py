@@ -185,6 +185,27 @@ def test_public_and_temporary_ones_are_capped_together() -> None:
     assert len(a.stack.nd.autoconf[2].temporaries.made) <= 5
 
 
+def test_old_ones_make_room_for_new_ones() -> None:
+    """A week of life and a day of use would otherwise fill it up, and leave none to use."""
+    net, a = host(autoconfigured_addresses=4, **SHORT | {"temp_valid_lifetime": 1000 * SECOND})
+    forever(a)
+    for _ in range(20):
+        net.run(90 * SECOND)
+        forever(a)
+        assert [own.state for own in temporary(a)].count(PREFERRED) >= 1
+        assert len(temporary(a)) <= 3
+
+
+@pytest.mark.rfc("8981", "3.4")
+def test_none_is_preferred_longer_than_it_is_valid() -> None:
+    net, a = host(**SHORT | {"temp_preferred_lifetime": 5000 * SECOND})
+    forever(a)
+    (own,) = temporary(a)
+    assert own.preferred_until <= own.valid_until
+    net.run(300 * SECOND)
+    assert own not in a.interfaces[1].addresses
+
+
 def test_a_setting_changed_holds_for_what_comes() -> None:
     net, a = host(**SHORT)
     forever(a)

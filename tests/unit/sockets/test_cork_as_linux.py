@@ -61,6 +61,37 @@ class Connected(Corks):
         return []
 
 
+def late(_: int) -> Log:
+    """The end of sending, or an error, comes while a part is held: it leaves all the same."""
+    log: Log = []
+    with std.socket(std.AF_INET, std.SOCK_DGRAM) as reader:
+        reader.bind(("127.0.0.1", 0))
+        for ends in (True, False):
+            with std.socket(std.AF_INET, std.SOCK_DGRAM) as sender:
+                sender.connect(reader.getsockname())
+                sender.setsockopt(UDP, UDP_CORK, 1)
+                log.append(("held", sender.send(b"held")))
+                if ends:
+                    log.append(("shutdown", tried(sender.shutdown, std.SHUT_WR)))
+                else:
+                    sender.setsockopt(std.IPPROTO_IP, 11, 1)  # IP_RECVERR
+                    with std.socket(std.AF_INET, std.SOCK_DGRAM) as gone:
+                        gone.bind(("127.0.0.1", 0))
+                        nobody = gone.getsockname()
+                    with std.socket(std.AF_INET, std.SOCK_DGRAM) as other:
+                        other.connect(nobody)
+                        other.send(b"")
+                log.append(("uncork", tried(sender.setsockopt, UDP, UDP_CORK, 0)))
+                time.sleep(MOMENT)
+                log.append(("heard", tried(reader.recv, 99, std.MSG_DONTWAIT)))
+                log.append(("error", sender.getsockopt(std.SOL_SOCKET, std.SO_ERROR)))
+    return log
+
+
+def test_what_is_held_leaves_though_sending_has_ended() -> None:
+    go_alike(late, 0)
+
+
 @pytest.mark.parametrize("seed", range(8))
 @pytest.mark.parametrize("kind", [Corks, Connected])
 def test_steps_of_chance(kind: type[Corks], seed: int) -> None:

@@ -99,6 +99,51 @@ def test_who_has_it() -> None:
     go_alike(inherited, 0)
 
 
+def urgent(_: int) -> Log:
+    """An offset before, at and beyond the mark; the octet at it is out of line, or in line."""
+    log: Log = []
+    for offset in (0, 1, 3, 4, 5):
+        for inline in (0, 1):
+            for size in (2, 9):
+                reader, writer = streams()
+                with reader, writer:
+                    reader.setsockopt(ANY, std.SO_OOBINLINE, inline)
+                    for data, flags in ((b"abc", 0), (b"d", std.MSG_OOB), (b"efg", 0)):
+                        writer.send(data, flags)
+                        time.sleep(MOMENT)
+                    reader.setsockopt(ANY, PEEK_OFF, offset)
+                    for _step in range(4):
+                        got = tried(reader.recv, size, NOW | std.MSG_PEEK)
+                        log.append((f"{offset} {inline} {size}", got))
+                    log.append(("read", tried(reader.recv, 99, NOW)))
+                    log.append(("offset", reader.getsockopt(ANY, PEEK_OFF)))
+    return log
+
+
+@LINUX
+def test_urgent_data() -> None:
+    go_alike(urgent, 0)
+
+
+def reset(_: int) -> Log:
+    reader, writer = streams()
+    with reader:
+        writer.send(b"abcdef")
+        time.sleep(MOMENT)
+        reader.setsockopt(ANY, PEEK_OFF, 3)
+        log: Log = [("nothing", tried(reader.recvmsg, 0, 0, NOW | std.MSG_PEEK))]
+        log.append(("offset", reader.getsockopt(ANY, PEEK_OFF)))
+        writer.setsockopt(ANY, std.SO_LINGER, bytes((1, 0, 0, 0, 0, 0, 0, 0)))
+        writer.close()
+        time.sleep(MOMENT)
+        return log + [("peek", tried(reader.recv, 9, NOW | std.MSG_PEEK)) for _step in range(4)]
+
+
+@LINUX
+def test_the_error_of_a_reset_is_told_to_who_peeks() -> None:
+    go_alike(reset, 0)
+
+
 def waiting(_: int) -> Log:
     log: Log = []
     for ends in (streams, datagrams):

@@ -347,9 +347,9 @@ class TcpConnection(tt.Owner):
         """
         return user.send(self, data, more, record)
 
-    def receive(self, limit: int, now: int, peek: bool = False) -> bytes | None:
+    def receive(self, limit: int, now: int, peek: bool = False, skip: int = 0) -> bytes | None:
         """RECEIVE: buffered bytes; b"" at the end of the stream, None if there are none yet."""
-        return user.receive(self, limit, now, peek)
+        return user.receive(self, limit, now, peek, skip)
 
     def receive_ended(self) -> bool:
         """No more data will ever come."""

@@ -48,6 +48,7 @@ def _retransmission(c: "TcpConnection", now: int) -> None:
     c.timers.clear(tt.REORDER)
     recovery.timeout(c, now)
     c.timers.set(tt.RTO, now + c.rtt.rto)
+    c.life.pace_next = now  # the first repeat waits for no pacing (Linux tcp_retransmit_timer)
     c.want_output()
 
 

@@ -93,15 +93,14 @@ def _skip(c: "TcpConnection") -> None:
         c.endpoint.clear(URGENT)
 
 
-def peek(c: "TcpConnection", limit: int) -> bytes | None:
-    """What `read` would return, which stays."""
-    rx = c.rx
-    if not rx.buffered or (limit and not readable(c)):
-        return None
-    ahead = _ahead(c)
-    if ahead:
-        return rx.peek(min(limit, ahead))
-    return rx.peek(limit) if c.options.oobinline else rx.peek(limit + 1)[1:]
+def peek(c: "TcpConnection", limit: int, skip: int = 0) -> bytes | None:
+    """What `read` would return, which stays, from ``skip`` octets on."""
+    rx, ahead = c.rx, _ahead(c)
+    if skip < ahead:
+        limit = min(limit, ahead - skip)
+    elif skip == ahead and limit and not c.options.oobinline:
+        skip += 1
+    return rx.peek(limit + skip)[skip:] if rx.buffered > skip else None
 
 
 def read(c: "TcpConnection", limit: int) -> bytes | None:

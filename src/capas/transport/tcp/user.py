@@ -68,14 +68,17 @@ def _lowat_room(c: "TcpConnection") -> int:
     return max(leaving, 0) + run - waiting
 
 
-def receive(c: "TcpConnection", limit: int, now: int, peek: bool) -> bytes | None:
-    """RECEIVE: buffered bytes; b"" at the end of the stream, None if there are none yet."""
+def receive(c: "TcpConnection", limit: int, now: int, peek: bool, skip: int = 0) -> bytes | None:
+    """RECEIVE: buffered bytes; b"" at the end of the stream, None if there are none yet.
+
+    ``skip``: `peek` begins so many bytes on.
+    """
     rx = c.rx
     data: bytes | None = None
     if rx.mark is not None:
-        data = urgent.peek(c, limit) if peek else urgent.read(c, limit)
-    elif rx.buffered:
-        data = rx.peek(limit) if peek else rx.read(limit)
+        data = urgent.peek(c, limit, skip) if peek else urgent.read(c, limit)
+    elif rx.buffered > skip:
+        data = rx.peek(limit + skip)[skip:] if peek else rx.read(limit)
     if data is not None:
         if not peek:
             _after_read(c, now)
@@ -174,4 +177,5 @@ def set_congestion(c: "TcpConnection", name: str) -> None:
         c.cc = congestion.create(name, c.tx.mss, old.initial_window, c.life.heard)
         c.cc.cwnd = old.cwnd
         c.cc.ssthresh = old.ssthresh
-        c.cc.limit_pacing(old.max_pacing_rate)
+        if old.max_pacing_rate:
+            c.cc.limit_pacing(old.max_pacing_rate)
