@@ -186,6 +186,9 @@ class Icmp(TransportHandler):
         if src == bytes(16):
             shared.drop(now, "icmp.echo_unspecified", "RFC 4443 §4.2")
             return
+        if dst[0] == 0xFF and not shared.hears(interface.index, dst, src):
+            shared.drop(now, "icmp.source_filtered", "RFC 3810 §4.2")
+            return
         link_local = src[0] == 0xFE and src[1] & 0xC0 == 0x80
         route = shared.routes.lookup(src, interface.index if link_local else 0)
         own = dst if dst[0] != 0xFF or route is None else self.source(src, route)

@@ -256,7 +256,11 @@ class Ipv4(NetworkHandler):
             next_hop = dst
             copy = loop and dst in shared.members
             if copy:
-                copy = shared.comes_back(route.interface, dst, bytes(packet[0][12:16]))
+                src = bytes(packet[0][12:16])
+                if shared.unheard(route.interface, dst, src):
+                    shared.drop(now, "ipv4.source_filtered", "RFC 3376 §3.2")
+                    return True
+                copy = shared.comes_back(route.interface, dst, src)
         elif shared.local.get(dst) == BROADCAST:
             next_hop = BROADCAST4
             copy = loop

@@ -206,6 +206,9 @@ class Ipv6(NetworkHandler):
             return route.interface.send(route.gateway or dst, ETHERTYPE, packet, offload, now)
         shared = self.shared
         loopback = shared.loopback
+        if shared.unheard(route.interface, dst, bytes(packet[0][8:24])):
+            shared.drop(now, "ipv6.source_filtered", "RFC 3810 §4.2")
+            return True
         if (
             loop
             and loopback is not None

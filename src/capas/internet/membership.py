@@ -122,8 +122,9 @@ class State:
             kind = TO_INCLUDE if now.mode == INCLUDE else TO_EXCLUDE
             records.append((kind, self.group, now.sources))
         else:
-            allowed = tuple(s for s in self.changed if now.wants(s))
-            blocked = tuple(s for s in self.changed if not now.wants(s))
+            named, wanted = frozenset(now.sources), now.mode == INCLUDE
+            allowed = tuple(s for s in self.changed if (s in named) == wanted)
+            blocked = tuple(s for s in self.changed if (s in named) != wanted)
             if allowed:
                 records.append((ALLOW_NEW_SOURCES, self.group, allowed))
             if blocked:
@@ -150,8 +151,8 @@ def reports(records: list[Record], size: int, room: int) -> list[tuple[Record, .
     """
     found: list[tuple[Record, ...]] = []
     report: list[Record] = []
-    left = room
     head = _HEAD + size
+    left = room = max(room, head + size)  # where not even one source fits, IP refuses the report
     for kind, group, sources in records:
         whole = kind in (IS_EXCLUDE, TO_EXCLUDE)
         at = 0

@@ -30,13 +30,14 @@ from capas.wire.ipv6 import ALERT_MLD, router_alert
 class Multicast:
     """The memberships of a host; the handler of protocol 2 and of MLD messages."""
 
-    __slots__ = ("_reporters", "_reports", "_rng", "_shared")
+    __slots__ = ("_joined", "_reporters", "_reports", "_rng", "_shared")
 
     def __init__(self, shared: Shared, ipv4: Ipv4, ipv6: Ipv6) -> None:
         self._shared: Shared = shared
         self._reports: Reports = Reports(shared, ipv4, ipv6)
         self._rng = shared.rng.stream("multicast")
         self._reporters: dict[tuple[int, int], Reporter] = {}  # interface index, address size
+        self._joined: dict[tuple[int, bytes], int] = {}  # how often by `join`; interface, group
         ipv4.protocols[IGMP] = self
 
     def _reporter(self, interface: Interface, size: int) -> Reporter:
@@ -70,11 +71,17 @@ class Multicast:
     def join(self, interface: Interface, group: bytes, now: int) -> None:
         """Listen to whoever sends to ``group``."""
         self.listen(interface, group, None, ANY_SOURCE, now)
+        key = interface.index, group
+        self._joined[key] = self._joined.get(key, 0) + 1
 
     def leave(self, interface: Interface, group: bytes, now: int) -> None:
         """Stop listening; raises OSError(EADDRNOTAVAIL) if not a member."""
-        if group not in interface.groups:
+        key = interface.index, group
+        count = self._joined.pop(key, 0)
+        if not count:
             raise OSError(errno.EADDRNOTAVAIL, "not a member of this group")
+        if count > 1:
+            self._joined[key] = count - 1
         self.listen(interface, group, ANY_SOURCE, None, now)
 
     def _enter(self, interface: Interface, group: bytes) -> None:
@@ -100,7 +107,9 @@ class Multicast:
     def report_all(self, interface: Interface, now: int) -> None:
         """The link came up: whoever listens there learns of all memberships again."""
         for size in (4, 16):
-            self._reporter(interface, size).announce(now)
+            reporter = self._reporter(interface, size)
+            reporter.reset()
+            reporter.announce(now)
 
     def link_local(self, interface: Interface, now: int) -> None:
         """A link-local address is ours: routers took no report from ``::`` (RFC 3590 §4)."""
@@ -123,8 +132,8 @@ class Multicast:
         if message.type == QUERY:
             if not self._reporter(interface, 4).queried(message, now):
                 shared.drop(now, "igmp.older_version", "RFC 3376 §7.2.1")
-        elif message.type in (REPORT1, REPORT2):
-            self._reporter(interface, 4).heard(message.group)
+        elif message.type in (REPORT1, REPORT2) and frame.data[l3 + 16 : l3 + 20] == message.group:
+            self._reporter(interface, 4).heard(message.group)  # elsewhere no router hears it
 
     def message(
         self, interface: Interface, frame: Frame, l3: int, l4: int, message: Message, now: int
@@ -145,7 +154,8 @@ class Multicast:
             shared.drop(now, "mld.malformed", "RFC 3810 §5.1")
             return
         if message.type == icmp.MLD_REPORT:
-            self._reporter(interface, 16).heard(said.group)
+            if data[l3 + 24 : l3 + 40] == said.group:  # elsewhere no router hears it
+                self._reporter(interface, 16).heard(said.group)
         elif message.type == icmp.MLD_QUERY:
             if src == ANY6:
                 shared.drop(now, "mld.not_local", "RFC 3810 §5.1.14")

@@ -10,7 +10,7 @@ unless another member reports first, and with a leave if our report was the last
 from collections.abc import Callable
 from typing import Final, final
 
-from capas.base.clock import NEVER, SECOND, Timer
+from capas.base.clock import MS, NEVER, SECOND, Timer
 from capas.base.rng import Rng
 from capas.internet.membership import ANY_SOURCE, Filter, State
 from capas.internet.reports import Reports
@@ -21,6 +21,9 @@ from capas.wire.igmp import DEFAULT_INTERVAL, DEFAULT_RESPONSE, Igmp, Mld, Recor
 
 UNSOLICITED: Final = SECOND  # Unsolicited Report Interval, RFC 3376 §8.11, RFC 3810 §9.11
 UNSOLICITED_OLDER: Final = 10 * SECOND  # RFC 2236 §8.10, RFC 2710 §7.10
+LEAST_RESPONSE: Final = (
+    10 * MS
+)  # to a query that allows no delay: many get one answer (Linux: a tick)
 _ALWAYS: Final = (ALL_SYSTEMS4, ALL_NODES6)  # groups every interface is in
 _LEAST_ROBUSTNESS6: Final = 2  # RFC 3810 §9.1 SHOULD NOT be one; Linux MLD_QRV_DEFAULT
 
@@ -170,6 +173,12 @@ class Reporter:
         shared.scheduler.cancel(member)
         self.members.pop(state.group, None)
 
+    def reset(self) -> None:
+        """Forget what queriers said: another link may have others."""
+        self._interval = DEFAULT_INTERVAL
+        self._present.clear()
+        self.robustness = self._default_robustness()
+
     def announce(self, now: int) -> None:
         """Whoever listens on the link learns of all groups again."""
         older = self.version(now) < self.newest
@@ -250,7 +259,7 @@ class Reporter:
             least = min(_LEAST_ROBUSTNESS6, self._default_robustness())
             self.robustness = max(self.robustness, least)
         self._interval = query.interval or DEFAULT_INTERVAL
-        when = now + self._rng.below(max(query.max_response, 1))
+        when = now + self._rng.below(max(query.max_response, LEAST_RESPONSE))
         if self._general.deadline <= when:
             return True  # an answer that says it all comes sooner
         if is_unspecified(query.group):
@@ -297,10 +306,10 @@ class Reporter:
                 continue
             if member.state.filter.empty():
                 continue
-            when = now + self._rng.below(max(response, 1))
-            if when < member.deadline:
+            if member.deadline > now + response:  # a sooner one stays as it is
                 member.unsolicited = 0
-                self._shared.scheduler.at(when, member)
+                delay = self._rng.below(max(response, LEAST_RESPONSE))
+                self._shared.scheduler.at(now + delay, member)
 
     def heard(self, group: bytes) -> None:
         """Another member's report of an older version: ours is not needed (RFC 2236 §3)."""

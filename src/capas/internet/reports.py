@@ -52,18 +52,18 @@ class Reports:
 
     def send(self, interface: Interface, size: int, records: list[Record], now: int) -> None:
         """Reports of IGMPv3 or MLDv2, as many as the MTU demands."""
+        dst = IGMP3_ROUTERS if size == 4 else MLD2_ROUTERS
+        room = self._shared.path_mtu(dst, Route(Prefix(dst, 8 * size), interface), now)
         if size == 4:
-            room = interface.mtu - _HEADERS4
-            for part in reports(records, size, room):
+            for part in reports(records, size, room - _HEADERS4):
                 self._count()
                 message = Igmp(REPORT3, ANY4, 0, 3, part)
-                self._send4(interface, IGMP3_ROUTERS, message, now)
+                self._send4(interface, dst, message, now)
             return
-        room = self._shared.link_mtu(Route(Prefix(MLD2_ROUTERS, 128), interface)) - _HEADERS6
-        for part in reports(records, size, room):
+        for part in reports(records, size, room - _HEADERS6):
             self._count()
             rest, body = build_report2(part)
-            self._send6(interface, MLD2_ROUTERS, icmp.MLD2_REPORT, rest, body, now)
+            self._send6(interface, dst, icmp.MLD2_REPORT, rest, body, now)
 
     def send_older(self, interface: Interface, group: bytes, version: int, now: int) -> None:
         """A report of IGMPv1, IGMPv2 or MLDv1."""

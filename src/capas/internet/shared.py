@@ -89,9 +89,22 @@ class Shared:
         return limit
 
     def hears(self, index: int, group: bytes, source: bytes) -> bool:
-        """Whether the members of a group on an interface want what ``source`` sends there."""
+        """Whether the members of a group on an interface want what ``source`` sent there.
+
+        What comes by the loopback interface was asked about on its way out.
+        """
+        loopback = self.loopback
+        return (loopback is not None and index == loopback.index) or self._wants(
+            index, group, source
+        )
+
+    def _wants(self, index: int, group: bytes, source: bytes) -> bool:
         wanted = self.filtered.get((index, group)) if self.filtered else None
         return wanted is None or wanted.wants(source)
+
+    def unheard(self, interface: Interface, group: bytes, source: bytes) -> bool:
+        """Whether what we send to a group stays on the loopback interface, and nobody wants it."""
+        return interface is self.loopback and not self._wants(interface.index, group, source)
 
     def comes_back(self, interface: Interface, group: bytes, source: bytes) -> bool:
         """Whether what we send to a group by an interface has members of its own there (Linux)."""

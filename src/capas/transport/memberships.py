@@ -139,8 +139,9 @@ class Memberships:
     def take(self, group: bytes, source: bytes, interface: int, otherwise: bool) -> bool:
         """Whether what ``source`` sends to ``group`` is for this socket.
 
-        ``otherwise``: if it is no member (IP_MULTICAST_ALL).  What comes over IPv6 or from this
-        host itself is judged by the newest membership, whatever its interface (as Linux does).
+        ``otherwise``: if it is no member (IP_MULTICAST_ALL).  What comes over IPv6 is judged by the
+        newest membership, whatever its interface (as Linux does); so is what this host itself sent
+        over IPv4, which comes by the loopback interface (Linux: by that of the way it left).
         """
         loopback = self._net.shared.loopback
         anywhere = len(group) == 16 or (loopback is not None and interface == loopback.index)

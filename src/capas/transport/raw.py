@@ -95,6 +95,8 @@ class _Tap(TransportHandler):
         sockets = self.sockets
         if addr.is_multicast(dst) and not self._listens(interface, src, dst, data[l4 : l4 + 1]):
             self._net.shared.drop(now, "raw.source_filtered", "RFC 3376 §3.2")
+            if self._handler is None:
+                return
             sockets = []
         for socket in sockets:
             if socket.matches(src, dst, interface.index):

@@ -532,3 +532,137 @@ def test_members_hear_others_and_nobody_else_does(family: int) -> None:
     assert a.send(group, b"more")
     net.run(100 * MS)
     assert len(b.recorder.packets) == 1
+
+
+# -- hostile neighbours, odd links ----------------------------------------------------------------
+
+
+def frame_for(a: Node, packet: bytes) -> Frame:
+    kind = b"\x08\0" if packet[0] >> 4 == 4 else b"\x86\xdd"
+    return Frame(a.interfaces[1].mac + bytes(6) + kind + packet)
+
+
+@pytest.mark.rfc("2236", "3")
+@families
+def test_a_report_that_no_router_hears_silences_nobody(family: int) -> None:
+    net, a = joined(family)
+    net.run(5 * SECOND)
+    said(net)
+    if family == 4:
+        hear(a, packet4(Igmp(igmp.QUERY, GROUP4, SECOND, 3), GROUP4))
+        forged = packet4(Igmp(igmp.REPORT2, GROUP4), parse("10.0.0.1"))
+    else:
+        hear(a, packet6(icmp.MLD_QUERY, Mld(GROUP6, SECOND, 2), GROUP6))
+        forged = packet6(icmp.MLD_REPORT, Mld(GROUP6), parse("2001:db8::1"))
+    a.interfaces[1].receive(frame_for(a, forged), net.now)
+    net.run(5 * SECOND)
+    assert len(said(net)) == 1
+
+
+@families
+def test_queries_without_a_delay_get_one_answer(family: int) -> None:
+    net, a = joined(family)
+    net.run(5 * SECOND)
+    said(net)
+    for _ in range(200):
+        if family == 4:
+            hear(a, packet4(Igmp(igmp.QUERY, bytes(4), 0, 3)))
+        else:
+            hear(a, packet6(icmp.MLD_QUERY, Mld(ANY6, 0, 2)))
+        a.scheduler.run_due(net.now)
+    net.run(SECOND)
+    assert 1 <= len(said(net)) <= 4  # one for each group, in one report or some
+
+
+@pytest.mark.rfc("2236", "3")
+def test_more_queries_do_not_hurry_an_answer() -> None:
+    net, a = joined(4, force_igmp_version=2)
+    net.run(60 * SECOND)
+    said(net)
+    times = []
+    for _ in range(40):
+        begin = net.now
+        for _ in range(100):  # the least of so many draws would be 0.1 s
+            hear(a, query(4, response=10 * SECOND))
+        while not said(net):
+            net.run(100 * MS)
+        times.append(net.now - begin)
+        net.run(10 * SECOND)
+    assert 3 * SECOND < sum(times) // len(times) < 7 * SECOND
+
+
+def test_another_link_may_have_another_querier() -> None:
+    net, a = joined(4)
+    interface = a.interfaces[1]
+    net.run(5 * SECOND)
+    hear(a, packet4(Igmp(igmp.QUERY, bytes(4), SECOND, 3, robustness=7, interval=31_744 * SECOND)))
+    hear(a, packet4(Igmp(igmp.QUERY, bytes(4), SECOND, 1)))
+    net.run(5 * SECOND)
+    said(net)
+    for up in (False, True):
+        interface.up = up
+        a.stack.link_changed(interface, net.now)
+        net.run(5 * SECOND)
+    kinds = [kind for _, kind, _ in said(net) if kind in (igmp.REPORT1, igmp.REPORT3)]
+    assert kinds == [igmp.REPORT3] * 2
+
+
+@families
+def test_a_forged_path_mtu_does_not_silence_reports(family: int) -> None:
+    net = Net()
+    a = net.node("a")
+    interface = a.plug(net.segment(), "10.0.0.1/24", "2001:db8::1/64", mtu=9000)
+    net.run(60 * SECOND)
+    if family == 4:
+        quoted = Ipv4Header(parse("10.0.0.1"), parse("224.0.0.22"), 2, 1400, 1).build() + bytes(8)
+        error = Message(3, 4, (552).to_bytes(4, "big"), quoted).build()
+        packet = Ipv4Header(QUERIER4, parse("10.0.0.1"), 1, 20 + len(error), 64).build() + error
+    else:
+        own = next(o.address for o in interface.addresses if o.address[0] == 0xFE)
+        quoted = Ipv6Header(own, parse("ff02::16"), 0, 1000, 1).build() + ALERT6 + bytes(8)
+        error = Message(2, 0, (1280).to_bytes(4, "big"), quoted).build6(QUERIER6, own)
+        packet = Ipv6Header(QUERIER6, own, 58, len(error), 64).build() + error
+    interface.receive(frame_for(a, packet), net.now)
+    said(net)
+    groups = [bytes((*GROUPS[family][:-1], i)) for i in range(150)]
+    for group in groups:
+        a.stack.net.join(group, interface, net.now)
+    net.run(5 * SECOND)
+    assert a.counters.get(f"ipv{family}.too_big") == 0
+    assert said(net)
+
+
+@pytest.mark.parametrize("mtu", [68, 76, 80, 92])
+def test_a_link_too_small_for_a_source_ends_no_host(mtu: int) -> None:
+    net = Net()
+    a = net.node("a")
+    interface = a.plug(net.segment(), "10.0.0.1/24", mtu=mtu)
+    wanted = Filter(INCLUDE, (parse("2001:db8::9"),))
+    a.stack.net.multicast.listen(interface, GROUP6, None, wanted, net.now)
+    net.run(5 * SECOND)
+    a.stack.net.multicast.listen(interface, GROUP6, wanted, None, net.now)
+    net.run(5 * SECOND)
+    assert GROUP6 not in interface.groups
+
+
+def test_who_only_filters_has_not_joined() -> None:
+    net, a = host()
+    interface = a.interfaces[1]
+    wanted = Filter(INCLUDE, (QUERIER4,))
+    a.stack.net.multicast.listen(interface, GROUP4, None, wanted, net.now)
+    with pytest.raises(OSError, match="not a member"):
+        a.stack.net.leave(GROUP4, interface, net.now)
+    a.stack.net.multicast.listen(interface, GROUP4, wanted, None, net.now)
+    assert GROUP4 not in interface.groups
+
+
+@pytest.mark.rfc("3810", "4.2")
+def test_an_echo_from_a_source_nobody_wants_is_not_answered() -> None:
+    net, a = host()
+    interface = a.interfaces[1]
+    wanted, other = parse("2001:db8::77"), parse("2001:db8::66")
+    a.stack.net.multicast.listen(interface, GROUP6, None, Filter(INCLUDE, (wanted,)), net.now)
+    for source, dropped in ((other, 1), (wanted, 1)):
+        echo = Message(128, 0, b"\0\1\0\1", b"x").build6(source, GROUP6)
+        hear(a, Ipv6Header(source, GROUP6, 58, len(echo), 64).build() + echo)
+        assert a.counters.get("icmp.source_filtered") == dropped

@@ -435,6 +435,30 @@ def test_each_member_hears_the_sources_it_wants(
     assert two.b.stack.shared.filtered == {}
 
 
+@pytest.mark.parametrize(
+    ("group", "wild", "other"),
+    [(GROUP4, addr.ANY4, "127.0.0.9"), (GROUP6, addr.ANY6, "2001:db8::9")],
+)
+def test_a_filter_on_loopback_is_for_what_is_sent_there(
+    two: Two, group: bytes, wild: bytes, other: str
+) -> None:
+    """What we send elsewhere comes back by the loopback interface, too."""
+    host = two.a
+    loopback, out = host.interface("lo").index, host.interface("t0").index
+    member, picky = bound(host, 7, wild), bound(host, 8, wild)
+    member.memberships.join(group, out, 0)
+    client = host.udp.open(None, len(wild))
+    client.options.multicast_interface = out
+    picky.memberships.join(group, loopback, 0, Filter(INCLUDE, (addr.parse(other),)))
+    client.send(b"?", 0, Destination(group, 7))
+    host.flush(0)
+    assert member.receive() is not None
+    client.options.multicast_interface = loopback
+    client.send(b"?", 0, Destination(group, 8))
+    host.flush(0)
+    assert picky.receive() is None
+
+
 def test_an_interface_may_be_chosen_for_what_goes_to_one(two: Two) -> None:
     """IP_UNICAST_IF; groups go by IP_MULTICAST_IF, a bound device counts more."""
     other = Cable()
