@@ -39,6 +39,7 @@ JOIN, BLOCK, UNBLOCK, LEAVE, JOIN_SOURCE, LEAVE_SOURCE, FILTER = range(42, 49)  
 OPTIONS = (JOIN, JOIN, BLOCK, BLOCK, UNBLOCK, LEAVE, JOIN_SOURCE, JOIN_SOURCE, LEAVE_SOURCE, FILTER)
 REPEATED = 1.35  # s, after which a change has been told twice
 ASKED = 0.2  # s to answer in
+ROUNDS = 12
 ROUTERS = {4: parse("224.0.0.22"), 6: parse("ff02::16")}
 ALERT6 = hop_by_hop(ICMPV6, b"\x05\x02\0\0")
 QUERIER = {4: parse("10.9.0.9"), 6: parse("fe80::9")}
@@ -301,13 +302,12 @@ def ours(walk: Any, *arguments: Any, capture: CaptureWriter | None = None) -> An
 @pytest.mark.rfc("3810", "6.1")
 @pytest.mark.rfc("3810", "6.2")
 @pytest.mark.parametrize("version", [4, 6])
-@pytest.mark.parametrize("seed", [1, 2])
-def test_reports_are_those_of_the_kernel(cable: Lab, version: int, seed: int) -> None:
-    mine = ours(walk, version, seed, 20)
-    kernel = cable.inside(lambda: walk(Linux(), version, seed, 20))
+def test_reports_are_those_of_the_kernel(cable: Lab, version: int) -> None:
+    mine = ours(walk, version, 1, ROUNDS)
+    kernel = cable.inside(lambda: walk(Linux(), version, 1, ROUNDS))
     for number, (one, other) in enumerate(zip(mine, kernel, strict=True)):
         assert one == other, f"round {number}: ours {one - other}, linux {other - one}"
-    assert sum(map(Counter.total, mine)) > 100
+    assert sum(map(Counter.total, mine)) > 5 * ROUNDS
 
 
 class Program:
