@@ -114,10 +114,10 @@ def flap(world: Any, draw: Random, wires: list[Wire]) -> None:
     """Some seconds without any answer, now and then."""
     for _ in range(draw.randint(1, 3)):
         time.sleep(5 * draw.random())
-        wire, before = draw.choice(wires), 0.01
+        wire = draw.choice(wires)
         world.change(wire, draw.choice(["up", "down", "both"]), loss=1.0)
         time.sleep(6 * draw.random())
-        world.change(wire, "both", loss=before)
+        world.change(wire, "both", loss=0.01)
 
 
 def test_a_conversation_comes_to_its_end(seed: int) -> None:

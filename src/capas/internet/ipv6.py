@@ -206,7 +206,8 @@ class Ipv6(NetworkHandler):
             return route.interface.send(route.gateway or dst, ETHERTYPE, packet, offload, now)
         shared = self.shared
         loopback = shared.loopback
-        if shared.unheard(route.interface, dst, bytes(packet[0][8:24])):
+        src = bytes(packet[0][8:24])
+        if shared.unheard(route.interface, dst, src):
             shared.drop(now, "ipv6.source_filtered", "RFC 3810 §4.2")
             return True
         if (
@@ -214,7 +215,7 @@ class Ipv6(NetworkHandler):
             and loopback is not None
             and loopback is not route.interface
             and dst in shared.members
-            and shared.comes_back(route.interface, dst, bytes(packet[0][8:24]))
+            and shared.comes_back(route.interface, dst, src)
         ):
             loopback.send(dst, ETHERTYPE, packet, offload, now)
         return route.interface.send(dst, ETHERTYPE, packet, offload, now)

@@ -68,25 +68,25 @@ def interface4(
 
 def _join(description: "DatagramDescription", name: str, value: bytes) -> None:
     """IP_ADD_MEMBERSHIP, IPV6_JOIN_GROUP."""
-    groups = description.transport.memberships
-    if name.endswith("6"):
-        groups.join(*messages.membership6(value), description.now())
-        return
-    if len(value) < _MREQ:
-        raise fail(errno.EINVAL)
-    groups.join(value[:4], interface4(description, value[4:]), description.now())
+    group, index = _mreq(description, name, value, errno.ENODEV)
+    description.transport.memberships.join(group, index, description.now())
 
 
 def _leave(description: "DatagramDescription", name: str, value: bytes) -> None:
     """IP_DROP_MEMBERSHIP, IPV6_LEAVE_GROUP."""
-    groups = description.transport.memberships
+    group, index = _mreq(description, name, value, errno.EADDRNOTAVAIL)
+    description.transport.memberships.leave(group, index, description.now())
+
+
+def _mreq(
+    description: "DatagramDescription", name: str, value: bytes, missing: int
+) -> tuple[bytes, int]:
+    """(group, interface index) of a struct ip_mreq or ipv6_mreq."""
     if name.endswith("6"):
-        groups.leave(*messages.membership6(value), description.now())
-        return
+        return messages.membership6(value)
     if len(value) < _MREQ:
         raise fail(errno.EINVAL)
-    index = interface4(description, value[4:], errno.EADDRNOTAVAIL)
-    groups.leave(value[:4], index, description.now())
+    return value[:4], interface4(description, value[4:], missing)
 
 
 def _source(description: "DatagramDescription", name: str, value: bytes) -> None:
